@@ -1,0 +1,182 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every target is built in the Swift 6 language mode, with warnings as errors.
+let settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .treatAllWarnings(as: .error),
+]
+
+func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .testTarget(
+        name: name + "Tests",
+        dependencies: [.target(name: name)] + dependencies,
+        swiftSettings: settings)
+}
+
+let package = Package(
+    name: "portolan",
+    products: [.executable(name: "portolan", targets: ["portolan"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-asn1", from: "1.7.0"),
+        .package(url: "https://github.com/apple/swift-certificates", from: "1.21.0"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-nio-http2", from: "1.46.0"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.0"),
+    ],
+    targets: [
+        .target(name: "CLinux"),
+        library("NetworkTypes"),
+        library("JSON"),
+        library("KubernetesAPI", ["JSON", "NetworkTypes"]),
+        library(
+            "Store",
+            [
+                "JSON", "KubernetesAPI",
+                .product(name: "GRDB", package: "GRDB.swift"),
+            ]),
+        library(
+            "Informer",
+            [
+                "JSON", "KubernetesAPI",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOFoundationCompat", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+                .product(name: "Yams", package: "Yams"),
+            ]),
+        library(
+            "APIServer",
+            [
+                "Informer", "JSON", "KubernetesAPI", "NetworkTypes", "Store",
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
+                .product(name: "HummingbirdHTTP2", package: "hummingbird"),
+                .product(name: "HummingbirdTLS", package: "hummingbird"),
+                .product(name: "JWTKit", package: "jwt-kit"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOHTTP2", package: "swift-nio-http2"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+                .product(name: "SwiftASN1", package: "swift-asn1"),
+                .product(name: "X509", package: "swift-certificates"),
+                .product(name: "Yams", package: "Yams"),
+            ]),
+        library(
+            "Controllers",
+            [
+                "Informer", "JSON", "KubernetesAPI", "NetworkTypes",
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Yams", package: "Yams"),
+            ]),
+        library(
+            "AddressPools",
+            [
+                "Informer", "JSON", "KubernetesAPI", "NetworkTypes",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Yams", package: "Yams"),
+            ]),
+        library("Netlink", ["CLinux", "NetworkTypes"]),
+        library("NFTables", ["CLinux", "Netlink", "NetworkTypes"]),
+        library(
+            "ServiceProxy",
+            [
+                "Informer", "JSON", "KubernetesAPI", "NFTables", "Netlink", "NetworkTypes",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "Yams", package: "Yams"),
+            ]),
+        library("DNS", ["NetworkTypes"]),
+        library(
+            "DNSServer",
+            [
+                "CLinux", "DNS", "Informer", "JSON", "KubernetesAPI", "NetworkTypes",
+                .product(name: "Logging", package: "swift-log"),
+            ]),
+        library("ARP", ["NetworkTypes"]),
+        library(
+            "Speaker",
+            [
+                "ARP", "AddressPools", "CLinux", "Informer", "JSON", "KubernetesAPI", "Netlink",
+                "NetworkTypes",
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "Logging", package: "swift-log"),
+            ]),
+        library(
+            "PodRuntime",
+            [
+                "CLinux", "Informer", "JSON", "KubernetesAPI", "NFTables", "Netlink",
+                "NetworkTypes",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+                .product(name: "NIOWebSocket", package: "swift-nio"),
+            ]),
+        library(
+            "Commands",
+            [
+                "APIServer", "AddressPools", "CLinux", "Controllers", "DNSServer", "Informer",
+                "JSON",
+                "KubernetesAPI", "NFTables", "Netlink", "NetworkTypes", "PodRuntime",
+                "ServiceProxy", "Speaker", "Store",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "Yams", package: "Yams"),
+            ]),
+        .executableTarget(
+            name: "portolan", dependencies: ["Commands"], swiftSettings: settings),
+        library("TestSupport", ["CLinux", "JSON", "Netlink", "NetworkTypes"]),
+        tests("NetworkTypes"),
+        tests("JSON"),
+        tests("KubernetesAPI", ["JSON", "NetworkTypes"]),
+        tests("Store", ["JSON", "KubernetesAPI", "TestSupport"]),
+        tests("Informer", ["JSON", "KubernetesAPI"]),
+        tests("APIServer", ["Informer", "JSON", "KubernetesAPI", "Store", "TestSupport"]),
+        tests("Controllers", ["Informer", "JSON", "KubernetesAPI", "NetworkTypes"]),
+        tests("AddressPools", ["Informer", "JSON", "KubernetesAPI", "NetworkTypes"]),
+        tests("Netlink", ["CLinux", "NetworkTypes", "TestSupport"]),
+        tests("NFTables", ["CLinux", "JSON", "Netlink", "NetworkTypes", "TestSupport"]),
+        tests(
+            "ServiceProxy",
+            ["JSON", "KubernetesAPI", "NFTables", "Netlink", "NetworkTypes", "TestSupport"]),
+        tests("DNS", ["NetworkTypes"]),
+        tests("DNSServer", ["DNS", "JSON", "KubernetesAPI", "NetworkTypes", "TestSupport"]),
+        tests("ARP", ["NetworkTypes"]),
+        tests("Speaker", ["ARP", "JSON", "KubernetesAPI", "NetworkTypes", "TestSupport"]),
+        tests("PodRuntime", ["JSON", "KubernetesAPI", "Netlink", "NetworkTypes", "TestSupport"]),
+        tests("Commands", ["JSON", "NetworkTypes", "TestSupport"]),
+        .testTarget(
+            name: "EndToEndTests", dependencies: ["JSON", "NetworkTypes", "TestSupport"],
+            swiftSettings: settings),
+        .testTarget(name: "TidyTests", swiftSettings: settings),
+    ]
+)

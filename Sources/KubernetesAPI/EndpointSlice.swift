@@ -1,0 +1,82 @@
+public import JSON
+public import NetworkTypes
+
+/// An EndpointSlice (discovery.k8s.io/v1), stripped to what proxy, DNS and speaker use.
+public struct EndpointSlice: KubernetesObject, Hashable {
+    public var metadata: ObjectMeta
+    /// `IPv4`, `IPv6` or `FQDN`.
+    public var addressType: String
+    public var ports: [Port]
+    public var endpoints: [Endpoint]
+
+    /// The Service this slice belongs to, by label `kubernetes.io/service-name`; nil without it.
+    public var serviceKey: ObjectKey? {
+        metadata.labels["kubernetes.io/service-name"].map {
+            ObjectKey(namespace: metadata.namespace, name: $0)
+        }
+    }
+
+    /// Decodes a slice; a nil condition reads as its default (KEP-1672).
+    public init(json: JSONValue) throws {
+        metadata = ObjectMeta(json: json)
+        addressType = json["addressType"]?.string ?? ""
+        ports = (json["ports"]?.array ?? []).map(Port.init(json:))
+        endpoints = (json["endpoints"]?.array ?? []).map(Endpoint.init(json:))
+    }
+
+    /// One entry of `ports`: every endpoint of the slice serves it.
+    public struct Port: Hashable, Sendable {
+        public var name: String
+        public var transport: TransportProtocol
+        /// 0 where the slice leaves it open ("all ports").
+        public var port: UInt16
+        public var appProtocol: String?
+
+        /// Decodes an entry.
+        public init(json: JSONValue) {
+            name = json["name"]?.string ?? ""
+            transport = json["protocol"]?.string.flatMap(TransportProtocol.init(rawValue:)) ?? .tcp
+            port = UInt16(clamping: json["port"]?.int ?? 0)
+            appProtocol = json["appProtocol"]?.string
+        }
+    }
+
+    /// One endpoint.
+    public struct Endpoint: Hashable, Sendable {
+        public var addresses: [IPAddress]
+        public var isReady: Bool
+        public var isServing: Bool
+        public var isTerminating: Bool
+        /// The DNS host name, or nil.
+        public var hostname: String?
+        public var nodeName: String?
+        public var zone: String?
+        /// `hints.forZones[].name`
+        public var zoneHints: [String]
+        /// `hints.forNodes[].name` (KEP-3015)
+        public var nodeHints: [String]
+        /// The pod behind the endpoint, or nil.
+        public var targetPod: ObjectKey?
+
+        /// Decodes an endpoint.
+        public init(json: JSONValue) {
+            addresses = (json["addresses"]?.array ?? []).compactMap {
+                $0.string.flatMap { IPAddress($0) }
+            }
+            isReady = json["conditions", "ready"]?.bool ?? true
+            isServing = json["conditions", "serving"]?.bool ?? isReady
+            isTerminating = json["conditions", "terminating"]?.bool ?? false
+            hostname = json["hostname"]?.string
+            nodeName = json["nodeName"]?.string
+            zone = json["zone"]?.string
+            zoneHints = (json["hints", "forZones"]?.array ?? []).compactMap { $0["name"]?.string }
+            nodeHints = (json["hints", "forNodes"]?.array ?? []).compactMap { $0["name"]?.string }
+            if json["targetRef", "kind"]?.string == "Pod",
+                let name = json["targetRef", "name"]?.string
+            {
+                targetPod = ObjectKey(
+                    namespace: json["targetRef", "namespace"]?.string ?? "", name: name)
+            }
+        }
+    }
+}
