@@ -1,0 +1,227 @@
+import Glibc
+import NetworkTypes
+
+/// All records of one name, rendered as wire bytes in one immutable piece of memory.
+///
+/// Answers begin at octet 12 + name + 4 of a message, because the question that precedes them is
+/// this block's name; so compression pointers are rendered once, and an answer is a copy.
+///
+/// Layout, in native byte order: hash u64, size u32, owner u32, name length u16, set count u8,
+/// flags u8, owner count u32; then 20 octets a set (type, answers, additionals, stride: u16;
+/// offset, answer octets, additional octets: u32); owners u32 each; name; rendered records.
+struct NameBlock {
+    /// The block's memory, allocated by `make` and freed through the table's epochs.
+    let memory: UnsafeMutableRawPointer
+
+    static let headerSize = 24
+    static let setSize = 20
+
+    @inline(__always) var hash: UInt64 { memory.load(as: UInt64.self) }
+    @inline(__always) var size: Int { Int(memory.load(fromByteOffset: 8, as: UInt32.self)) }
+    /// The number of the Service the name belongs to; 0 for the zone's own names.
+    @inline(__always) var owner: UInt32 { memory.load(fromByteOffset: 12, as: UInt32.self) }
+    @inline(__always) var nameLength: Int { Int(memory.load(fromByteOffset: 16, as: UInt16.self)) }
+    @inline(__always) var setCount: Int { Int(memory.load(fromByteOffset: 18, as: UInt8.self)) }
+    @inline(__always) var flags: BlockFlags {
+        BlockFlags(rawValue: memory.load(fromByteOffset: 19, as: UInt8.self))
+    }
+    @inline(__always) var ownerCount: Int { Int(memory.load(fromByteOffset: 20, as: UInt32.self)) }
+
+    @inline(__always) private var ownersOffset: Int { Self.headerSize + setCount * Self.setSize }
+    @inline(__always) private var nameOffset: Int { ownersOffset + ownerCount * 4 }
+
+    /// The lower-case wire name.
+    @inline(__always) var namePointer: UnsafePointer<UInt8> {
+        UnsafePointer((memory + nameOffset).assumingMemoryBound(to: UInt8.self))
+    }
+
+    /// The name as an array.
+    var name: [UInt8] { Array(UnsafeBufferPointer(start: namePointer, count: nameLength)) }
+
+    /// The owner of the contribution at `index`.
+    func contributor(_ index: Int) -> UInt32 {
+        memory.load(fromByteOffset: ownersOffset + index * 4, as: UInt32.self)
+    }
+
+    /// One record set of the block.
+    struct Set {
+        let type: UInt16
+        let answerCount: Int
+        let additionalCount: Int
+        /// The length of each record where all are equal and order is free; otherwise 0.
+        let stride: Int
+        let offset: Int
+        let answerLength: Int
+        let additionalLength: Int
+    }
+
+    /// The set at `index`.
+    @inline(__always)
+    func set(_ index: Int) -> Set {
+        let base = Self.headerSize + index * Self.setSize
+        return Set(
+            type: memory.load(fromByteOffset: base, as: UInt16.self),
+            answerCount: Int(memory.load(fromByteOffset: base + 2, as: UInt16.self)),
+            additionalCount: Int(memory.load(fromByteOffset: base + 4, as: UInt16.self)),
+            stride: Int(memory.load(fromByteOffset: base + 6, as: UInt16.self)),
+            offset: Int(memory.load(fromByteOffset: base + 8, as: UInt32.self)),
+            answerLength: Int(memory.load(fromByteOffset: base + 12, as: UInt32.self)),
+            additionalLength: Int(memory.load(fromByteOffset: base + 16, as: UInt32.self)))
+    }
+
+    /// The set of `type`, or nil.
+    @inline(__always)
+    func set(type: UInt16) -> Set? {
+        var index = 0
+        while index < setCount {
+            let base = Self.headerSize + index * Self.setSize
+            if memory.load(fromByteOffset: base, as: UInt16.self) == type { return set(index) }
+            index += 1
+        }
+        return nil
+    }
+
+    /// Whether this is the block of the lower-case name at `other`.
+    @inline(__always)
+    func matches(_ hash: UInt64, _ other: UnsafePointer<UInt8>, _ length: Int) -> Bool {
+        self.hash == hash && nameLength == length && memcmp(namePointer, other, length) == 0
+    }
+
+    /// Whether both blocks are of one name.
+    func hasSameName(as other: NameBlock) -> Bool {
+        matches(other.hash, other.namePointer, other.nameLength)
+    }
+
+    /// Whether both blocks are equal to the byte.
+    func isIdentical(to other: NameBlock) -> Bool {
+        size == other.size && memcmp(memory, other.memory, size) == 0
+    }
+}
+
+/// What sets a block apart from plain records.
+struct BlockFlags: OptionSet {
+    let rawValue: UInt8
+    /// The name is an alias: its only set is a CNAME.
+    static let alias = BlockFlags(rawValue: 1)
+    /// A reverse name, whose records come from several owners.
+    static let reverse = BlockFlags(rawValue: 2)
+    /// A namespace, or the zone's own furniture.
+    static let furniture = BlockFlags(rawValue: 4)
+    /// A pod's own name.
+    static let pod = BlockFlags(rawValue: 8)
+}
+
+// MARK: - Rendering
+
+/// Records of one type at one name, before rendering.
+struct RecordSet: Equatable {
+    var type: RecordType
+    var timeToLiveSeconds: UInt32
+    /// The data of each record, names in it uncompressed.
+    var data: [[UInt8]]
+    /// Addresses of names that the data mentions.
+    var additionals: [AdditionalAddress] = []
+    /// Where a name that additionals refer to begins in each record's data: 6 in SRV.
+    var targetOffset = 0
+}
+
+/// An address record for the additional section.
+struct AdditionalAddress: Hashable {
+    var name: DNSName
+    var address: IPAddress
+}
+
+/// A name with its records, before rendering.
+struct NameRecords {
+    var name: DNSName
+    var flags: BlockFlags = []
+    var sets: [RecordSet] = []
+    /// One for each record in order, on reverse names only.
+    var contributors: [UInt32] = []
+}
+
+extension NameBlock {
+    /// Renders `records`; the caller owns the memory until the block is in a table.
+    static func make(_ records: NameRecords, owner: UInt32, nameHash: NameHash) -> NameBlock {
+        let name = records.name.lowercased.wire
+        let prefix =
+            headerSize + records.sets.count * setSize + records.contributors.count * 4 + name.count
+        var payload: [UInt8] = []
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(prefix)
+        appendNative(&bytes, nameHash.hash(name))
+        appendNative(&bytes, UInt32(0))
+        appendNative(&bytes, owner)
+        appendNative(&bytes, UInt16(name.count))
+        bytes.append(UInt8(truncatingIfNeeded: records.sets.count))
+        bytes.append(records.flags.rawValue)
+        appendNative(&bytes, UInt32(records.contributors.count))
+        for set in records.sets {
+            let start = payload.count
+            let answers = render(set, nameLength: name.count, into: &payload)
+            appendNative(&bytes, set.type.rawValue)
+            appendNative(&bytes, UInt16(truncatingIfNeeded: set.data.count))
+            appendNative(&bytes, UInt16(truncatingIfNeeded: answers.additionalCount))
+            let isAddress = set.type == .a || set.type == .aaaa
+            appendNative(&bytes, UInt16(isAddress ? 12 + (set.data.first?.count ?? 0) : 0))
+            appendNative(&bytes, UInt32(prefix + start))
+            appendNative(&bytes, UInt32(answers.answerLength))
+            appendNative(&bytes, UInt32(payload.count - start - answers.answerLength))
+        }
+        for contributor in records.contributors { appendNative(&bytes, contributor) }
+        bytes += name
+        bytes += payload
+        return copy(bytes)
+    }
+
+    /// Copies bytes in this layout (rendered, or read from a checked snapshot) to fresh memory.
+    static func copy(_ bytes: some Collection<UInt8>) -> NameBlock {
+        let memory = UnsafeMutableRawPointer.allocate(byteCount: bytes.count, alignment: 8)
+        UnsafeMutableRawBufferPointer(start: memory, count: bytes.count).copyBytes(from: bytes)
+        memory.storeBytes(of: UInt32(bytes.count), toByteOffset: 8, as: UInt32.self)
+        return NameBlock(memory: memory)
+    }
+
+    private static func render(
+        _ set: RecordSet, nameLength: Int, into payload: inout [UInt8]
+    ) -> (answerLength: Int, additionalCount: Int) {
+        let start = payload.count
+        let messageStart = WireSize.header + nameLength + 4
+        var targets: [ArraySlice<UInt8>: Int] = [:]
+        for data in set.data {
+            payload += [0xC0, UInt8(WireSize.header)]
+            payload.append16(set.type.rawValue)
+            payload.append16(internetClass)
+            payload.append32(set.timeToLiveSeconds)
+            payload.append16(UInt16(truncatingIfNeeded: data.count))
+            if set.targetOffset > 0 {
+                let position = messageStart + payload.count - start + set.targetOffset
+                if targets[data[set.targetOffset...]] == nil, position < 0x4000 {
+                    targets[data[set.targetOffset...]] = position
+                }
+            }
+            payload += data
+        }
+        let answerLength = payload.count - start
+        for extra in set.additionals {
+            if let position = targets[extra.name.wire[...]] {
+                payload.append16(0xC000 | UInt16(position))
+            } else {
+                payload += extra.name.wire
+            }
+            let bytes = extra.address.networkBytes
+            payload.append16(bytes.count == 4 ? RecordType.a.rawValue : RecordType.aaaa.rawValue)
+            payload.append16(internetClass)
+            payload.append32(set.timeToLiveSeconds)
+            payload.append16(UInt16(bytes.count))
+            payload += bytes
+        }
+        return (answerLength, set.additionals.count)
+    }
+
+    private static func appendNative<Value: FixedWidthInteger>(
+        _ bytes: inout [UInt8], _ value: Value
+    ) {
+        withUnsafeBytes(of: value) { bytes.append(contentsOf: $0) }
+    }
+}
