@@ -3,10 +3,13 @@ public import NetworkTypes
 
 /// An EndpointSlice (discovery.k8s.io/v1), stripped to what proxy, DNS and speaker use.
 public struct EndpointSlice: KubernetesObject, Hashable {
+    /// Name, namespace, labels and the rest of `metadata`.
     public var metadata: ObjectMeta
     /// `IPv4`, `IPv6` or `FQDN`.
     public var addressType: String
+    /// The ports.
     public var ports: [Port]
+    /// The endpoints.
     public var endpoints: [Endpoint]
 
     /// The Service this slice belongs to, by label `kubernetes.io/service-name`; nil without it.
@@ -26,10 +29,13 @@ public struct EndpointSlice: KubernetesObject, Hashable {
 
     /// One entry of `ports`: every endpoint of the slice serves it.
     public struct Port: Hashable, Sendable {
+        /// The name.
         public var name: String
+        /// The transport protocol.
         public var transport: TransportProtocol
         /// 0 where the slice leaves it open ("all ports").
         public var port: UInt16
+        /// The application protocol, or nil (KEP-1507).
         public var appProtocol: String?
 
         /// Decodes an entry.
@@ -43,13 +49,19 @@ public struct EndpointSlice: KubernetesObject, Hashable {
 
     /// One endpoint.
     public struct Endpoint: Hashable, Sendable {
+        /// The addresses of the endpoint; all name the same one.
         public var addresses: [IPAddress]
+        /// True where new connections may go there.
         public var isReady: Bool
+        /// True where it answers, be it terminating or not (KEP-1672).
         public var isServing: Bool
+        /// True where it is being shut down.
         public var isTerminating: Bool
         /// The DNS host name, or nil.
         public var hostname: String?
+        /// The node the endpoint runs on, or nil.
         public var nodeName: String?
+        /// The zone of the endpoint, or nil.
         public var zone: String?
         /// `hints.forZones[].name`
         public var zoneHints: [String]

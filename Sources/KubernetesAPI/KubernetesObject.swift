@@ -39,12 +39,19 @@ public struct ObjectKey: Hashable, Sendable, Comparable, CustomStringConvertible
 
 /// The part of `metadata` that components read.
 public struct ObjectMeta: Hashable, Sendable {
+    /// The name.
     public var name: String
+    /// The namespace; empty for cluster-scoped objects.
     public var namespace: String
+    /// The unique identifier the server gave.
     public var uid: String
+    /// The revision of the last change, as opaque text.
     public var resourceVersion: String
+    /// The number of changes of the desired state.
     public var generation: Int64
+    /// The labels.
     public var labels: [String: String]
+    /// The annotations.
     public var annotations: [String: String]
     /// RFC 3339, or empty.
     public var creationTimestamp: String

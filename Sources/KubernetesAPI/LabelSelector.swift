@@ -7,8 +7,11 @@ public struct LabelSelector: Hashable, Sendable {
 
     /// One term.
     public struct Requirement: Hashable, Sendable {
+        /// The key.
         public var key: String
+        /// How key and values relate.
         public var operation: Operation
+        /// The values to compare with.
         public var values: [String]
 
         /// Makes a term.

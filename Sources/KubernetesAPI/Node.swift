@@ -3,11 +3,13 @@ public import NetworkTypes
 
 /// A Node, stripped to what proxy, speaker and controllers use.
 public struct Node: KubernetesObject, Hashable {
+    /// Name, namespace, labels and the rest of `metadata`.
     public var metadata: ObjectMeta
     /// `spec.podCIDRs`, primary first.
     public var podCIDRs: [Prefix]
     /// Addresses of type InternalIP, primary first.
     public var internalAddresses: [IPAddress]
+    /// `spec.unschedulable`
     public var isUnschedulable: Bool
     /// Condition `Ready` is `True`.
     public var isReady: Bool
@@ -18,8 +20,11 @@ public struct Node: KubernetesObject, Hashable {
 
     /// One entry of `spec.taints`.
     public struct Taint: Hashable, Sendable {
+        /// The key.
         public var key: String
+        /// The value.
         public var value: String
+        /// The effect, such as `NoSchedule`.
         public var effect: String
     }
 

@@ -3,6 +3,7 @@ public import NetworkTypes
 
 /// A Pod, kept whole as JSON, with the fields that decide about it decoded.
 public struct Pod: KubernetesObject, Hashable {
+    /// Name, namespace, labels and the rest of `metadata`.
     public var metadata: ObjectMeta
     /// The object as it came.
     public var json: JSONValue
@@ -16,7 +17,9 @@ public struct Pod: KubernetesObject, Hashable {
     public var isReady: Bool
     /// `spec.hostNetwork`
     public var usesHostNetwork: Bool
+    /// The host name; empty or nil where there is none.
     public var hostname: String
+    /// `spec.subdomain`; empty where there is none.
     public var subdomain: String
 
     /// True once `metadata.deletionTimestamp` is set.

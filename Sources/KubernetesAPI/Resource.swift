@@ -50,28 +50,44 @@ public struct Resource: Hashable, Sendable, CustomStringConvertible {
 // MARK: - The resources that Portolan's own components use
 
 extension Resource {
+    /// The resource `namespaces`.
     public static let namespaces = Resource(
         plural: "namespaces", kind: "Namespace", isNamespaced: false)
+    /// The resource `nodes`.
     public static let nodes = Resource(plural: "nodes", kind: "Node", isNamespaced: false)
+    /// The resource `pods`.
     public static let pods = Resource(plural: "pods", kind: "Pod")
+    /// The resource `services`.
     public static let services = Resource(plural: "services", kind: "Service")
+    /// The endpoints.
     public static let endpoints = Resource(plural: "endpoints", kind: "Endpoints")
+    /// The resource `configmaps`.
     public static let configMaps = Resource(plural: "configmaps", kind: "ConfigMap")
+    /// The resource `secrets`.
     public static let secrets = Resource(plural: "secrets", kind: "Secret")
+    /// The resource `serviceaccounts`.
     public static let serviceAccounts = Resource(
         plural: "serviceaccounts", kind: "ServiceAccount")
+    /// The resource `events`.
     public static let events = Resource(plural: "events", kind: "Event")
+    /// The resource `endpointslices`.
     public static let endpointSlices = Resource(
         group: "discovery.k8s.io", plural: "endpointslices", kind: "EndpointSlice")
+    /// The resource `leases`.
     public static let leases = Resource(
         group: "coordination.k8s.io", plural: "leases", kind: "Lease")
+    /// The resource `deployments`.
     public static let deployments = Resource(
         group: "apps", plural: "deployments", kind: "Deployment")
+    /// The resource `replicasets`.
     public static let replicaSets = Resource(
         group: "apps", plural: "replicasets", kind: "ReplicaSet")
+    /// The resource `daemonsets`.
     public static let daemonSets = Resource(group: "apps", plural: "daemonsets", kind: "DaemonSet")
+    /// The resource `ipaddresspools`.
     public static let ipAddressPools = Resource(
         group: "metallb.io", version: "v1beta1", plural: "ipaddresspools", kind: "IPAddressPool")
+    /// The resource `l2advertisements`.
     public static let l2Advertisements = Resource(
         group: "metallb.io", version: "v1beta1", plural: "l2advertisements",
         kind: "L2Advertisement")

@@ -4,26 +4,37 @@ public import NetworkTypes
 /// A Service, stripped to what proxy, DNS, speaker and controllers use. It is decoded from objects
 /// that the API server has defaulted and validated (see the reference of fields in the KEPs named).
 public struct Service: KubernetesObject, Hashable {
+    /// Name, namespace, labels and the rest of `metadata`.
     public var metadata: ObjectMeta
+    /// How the Service is reached.
     public var type: ServiceType
     /// Every cluster IP, primary first; empty for headless and ExternalName Services.
     public var clusterIPs: [IPAddress]
     /// True where `clusterIP` is `None`.
     public var isHeadless: Bool
+    /// The ports.
     public var ports: [ServicePort]
     /// nil where the Service has none: its endpoints are made by somebody else.
     public var selector: [String: String]?
+    /// `spec.externalName`; empty for other types.
     public var externalName: String
+    /// `spec.externalIPs` that are addresses.
     public var externalIPs: [IPAddress]
+    /// The time a client stays on its endpoint, in seconds; nil without ClientIP affinity.
     public var sessionAffinityTimeoutSeconds: Int?
+    /// Which endpoints traffic from outside may reach.
     public var externalTrafficPolicy: TrafficPolicy
+    /// Which endpoints traffic from inside the cluster may reach.
     public var internalTrafficPolicy: TrafficPolicy
     /// 0 where there is none.
     public var healthCheckNodePort: UInt16
+    /// True where endpoints count as ready whatever their probes say.
     public var publishNotReadyAddresses: Bool
+    /// `spec.ipFamilies`, primary first.
     public var ipFamilies: [IPAddress.Family]
     /// `spec.ipFamilyPolicy`, such as `SingleStack`.
     public var ipFamilyPolicy: String
+    /// False where a load balancer needs no nodePorts (KEP-1864).
     public var allocateLoadBalancerNodePorts: Bool
     /// nil where the default implementation is asked for.
     public var loadBalancerClass: String?
@@ -33,6 +44,7 @@ public struct Service: KubernetesObject, Hashable {
     public var loadBalancerSourceRanges: [String]
     /// `spec.trafficDistribution`, or nil.
     public var trafficDistribution: String?
+    /// The addresses a load balancer has given.
     public var ingress: [LoadBalancerIngress]
 
     /// How a Service is reached.
@@ -108,11 +120,15 @@ public struct Service: KubernetesObject, Hashable {
 public struct ServicePort: Hashable, Sendable {
     /// Empty where a Service has one unnamed port.
     public var name: String
+    /// The transport protocol.
     public var transport: TransportProtocol
+    /// The port number.
     public var port: UInt16
+    /// The port on the endpoint.
     public var targetPort: TargetPort
     /// 0 where there is none.
     public var nodePort: UInt16
+    /// The application protocol, or nil (KEP-1507).
     public var appProtocol: String?
 
     /// A number, or the name of a container port that is resolved pod by pod.
@@ -154,7 +170,9 @@ public struct ServicePort: Hashable, Sendable {
 
 /// One entry of `status.loadBalancer.ingress`.
 public struct LoadBalancerIngress: Hashable, Sendable {
+    /// The address, or nil where the entry is a host name.
     public var address: IPAddress?
+    /// The host name; empty or nil where there is none.
     public var hostname: String
     /// False for `ipMode: Proxy`, where the proxy must let packets to the address leave the node
     /// (KEP-1860).
