@@ -169,6 +169,5 @@ let package = Package(
         .testTarget(
             name: "EndToEndTests", dependencies: ["JSON", "NetworkTypes", "TestSupport"],
             swiftSettings: settings),
-        .testTarget(name: "TidyTests", swiftSettings: settings),
     ]
 )
