@@ -222,8 +222,17 @@ public enum Statement: Hashable, Sendable {
     private func compileTranslation(_ expressions: inout [Expression]) {
         switch self {
         case .nat(let kind, let family, let selector, let portOffset, let flags):
-            selector.load(into: 0, &expressions)
             let port = portOffset.map { Register(UInt32($0 / 4)) }
+            if case .constant(let value) = selector, let portOffset, let port {
+                // Two constants, for nft cannot list a translation to one of both parts.
+                let bytes = value.bytes
+                expressions.append(
+                    .immediate(Value(bytes: bytes.prefix(portOffset)), into: .first))
+                let portBytes = bytes.dropFirst(portOffset).prefix(2)
+                expressions.append(.immediate(Value(bytes: portBytes), into: port))
+            } else {
+                selector.load(into: 0, &expressions)
+            }
             expressions.append(
                 .nat(NAT(kind, family: family, address: .first, port: port, flags: flags)))
         case .masquerade(let flags): expressions.append(.masquerade(flags))
