@@ -38,7 +38,7 @@ public struct ConntrackFilter: Hashable, Sendable {
     public var family: IPAddress.Family
     /// The protocol; the kernel selects by it.
     public var transport: TransportProtocol?
-    /// Where the client sent the first packet; the kernel selects by it.
+    /// Where the client sent the first packet; the kernel selects by it where it is IPv4.
     public var originalDestination: IPAddress?
     /// To which port; the kernel selects by it where the protocol is given too.
     public var originalDestinationPort: UInt16?
@@ -150,18 +150,19 @@ public final class ConntrackSocket: Sendable {
     private func encodeDump(_ filter: ConntrackFilter, into buffer: MessageBuffer) {
         Self.begin(IPCTNL_MSG_CT_GET, family: filter.family.number, flags: 0, into: buffer)
         var selected: UInt32 = 0
-        if filter.originalDestination != nil { selected |= 1 << 1 }  // CTA_FILTER_F_CTA_IP_DST
+        // The kernel's comparison of IPv6 addresses is inverted (ctnetlink_filter_match_tuple): it
+        // leaves out what was asked for, so those are only compared here.
+        let destination = filter.family == .ipv4 ? filter.originalDestination : nil
+        if destination != nil { selected |= 1 << 1 }  // CTA_FILTER_F_CTA_IP_DST
         if filter.transport != nil {
             selected |= 1 << 3  // CTA_FILTER_F_CTA_PROTO_NUM
             if filter.originalDestinationPort != nil { selected |= 1 << 5 }  // …_PROTO_DST_PORT
         }
         guard selected != 0 else { return }
         buffer.nest(CTA_TUPLE_ORIG) {
-            if let destination = filter.originalDestination {
+            if let destination {
                 buffer.nest(CTA_TUPLE_IP) {
-                    let isIPv4 = destination.family == .ipv4
-                    buffer.putBytes(
-                        isIPv4 ? CTA_IP_V4_DST : CTA_IP_V6_DST, destination.networkBytes)
+                    buffer.putBytes(CTA_IP_V4_DST, destination.networkBytes)
                 }
             }
             if let transport = filter.transport {
