@@ -1,0 +1,173 @@
+import Informer
+import JSON
+import KubernetesAPI
+import NetworkTypes
+
+/// Keeps the v1 Endpoints of every Service that has a selector, for clients that do not know
+/// EndpointSlices yet.
+final class EndpointsController: Controller {
+    let name = "endpoint"
+    static let managedByLabel = "endpoints.kubernetes.io/managed-by"
+    static let manager = "endpoint-controller"
+    private let cluster: Cluster
+    private let queue: WorkQueue<ObjectKey>
+
+    init(_ cluster: Cluster) {
+        self.cluster = cluster
+        queue = WorkQueue("endpoint", logger: cluster.logger)
+        cluster.services.onChange { [weak self] change in self?.queue.add(change.key) }
+        cluster.pods.onChange { [weak self] change in
+            guard let self, PodEndpointState(change.old) != PodEndpointState(change.new) else {
+                return
+            }
+            for key in cluster.servicesSelecting(change.old, change.new) { queue.add(key) }
+        }
+        cluster.endpoints.onChange { [weak self] change in self?.queue.add(change.key) }
+    }
+
+    var counters: WorkQueueCounters { queue.counters }
+
+    func run() async {
+        await queue.run(workers: 2) { [self] key in try await reconcile(key) }
+    }
+
+    private func reconcile(_ key: ObjectKey) async throws {
+        let present = cluster.endpoints.get(key)
+        guard let service = cluster.services.get(key), service.metadata.deletionTimestamp == nil
+        else {
+            // As in Kubernetes, Endpoints go with their Service, whoever wrote them; but those of a
+            // name that never was a Service's (leader election of old) are left alone.
+            guard let present, EndpointsObject.belongsToService(present) else { return }
+            return try await delete(key)
+        }
+        guard service.type != .externalName, service.selector != nil else { return }
+        let computation = ServiceEndpoints(service: service) { [cluster] in
+            cluster.nodes.get(ObjectKey(name: $0))?.node
+        }
+        let selector = LabelSelector(matchLabels: service.selector ?? [:])
+        let pods = cluster.pods(inNamespace: key.namespace, matching: selector)
+        let desired = EndpointsObject.make(computation, pods: pods, present: present)
+        guard let desired else { return }
+        let written =
+            present == nil
+            ? try await cluster.client.create(.endpoints, desired)
+            : try await cluster.client.update(.endpoints, desired, subresource: nil)
+        try await cluster.endpoints.waitUntilSeen(written["metadata", "resourceVersion"]?.string)
+    }
+
+    private func delete(_ key: ObjectKey) async throws {
+        do {
+            try await cluster.client.delete(
+                .endpoints, namespace: key.namespace, name: key.name, options: nil)
+        } catch let error as StatusError where error.isNotFound {}
+        try await cluster.endpoints.wait(for: key) { $0 == nil }
+    }
+}
+
+/// The v1 Endpoints of a Service.
+enum EndpointsObject {
+    /// Kubernetes cuts Endpoints at this many addresses.
+    static let addressLimit = 1000
+    private static let overCapacity = "endpoints.kubernetes.io/over-capacity"
+
+    private struct Address {
+        var text: String
+        var isReady: Bool
+        var json: JSONValue
+    }
+
+    /// True for Endpoints that a controller or a person wrote for a Service, as against locks of
+    /// leader elections, which old clients kept in Endpoints.
+    static func belongsToService(_ endpoints: Object) -> Bool {
+        endpoints.metadata.annotations["control-plane.alpha.kubernetes.io/leader"] == nil
+    }
+
+    /// The object to write, or nil where `present` says the same already.
+    static func make(
+        _ computation: ServiceEndpoints, pods: [PodSummary], present: Object?
+    ) -> JSONValue? {
+        let service = computation.service
+        let (subsets, isTruncated) = subsets(computation, pods)
+        var labels = service.metadata.labels
+        labels[EndpointsController.managedByLabel] = EndpointsController.manager
+        labels[Service.headlessLabel] = service.isHeadless ? "" : nil
+        var annotations = present?.metadata.annotations ?? [:]
+        annotations[overCapacity] = isTruncated ? "truncated" : nil
+        if let present, present.metadata.labels == labels,
+            present.metadata.annotations == annotations,
+            (present["subsets"]?.array ?? []) == subsets
+        {
+            return nil
+        }
+        var object =
+            present?.json
+            ?? [
+                "apiVersion": "v1", "kind": "Endpoints",
+                "metadata": [
+                    "name": .string(service.metadata.name),
+                    "namespace": .string(service.metadata.namespace),
+                ],
+            ]
+        object["metadata", "labels"] = JSONValue(labels)
+        object["metadata", "annotations"] = annotations.isEmpty ? nil : JSONValue(annotations)
+        object["subsets"] = subsets.isEmpty ? nil : .array(subsets)
+        return object
+    }
+
+    /// One subset for each set of ports, addresses of the primary family in order.
+    private static func subsets(
+        _ computation: ServiceEndpoints, _ pods: [PodSummary]
+    ) -> (subsets: [JSONValue], isTruncated: Bool) {
+        let family = computation.families.first ?? .ipv4
+        var byPorts: [[SlicePort]: [(IPAddress, Address)]] = [:]
+        for pod in pods where computation.isEligible(pod) && !pod.isTerminating {
+            guard let address = pod.podIPs.first(where: { $0.family == family }) else { continue }
+            let ports = computation.ports(of: pod)
+            byPorts[ports, default: []].append((address, entry(computation, pod, address)))
+        }
+        var room = addressLimit
+        let total = byPorts.values.reduce(0) { $0 + $1.count }
+        var subsets: [JSONValue] = []
+        let ordered = byPorts.sorted { $0.key.lexicographicallyPrecedes($1.key) }
+        for (ports, addresses) in ordered {
+            // Ready addresses are the last to be cut.
+            let sorted = addresses.sorted {
+                ($0.1.isReady ? 0 : 1, $0.0) < ($1.1.isReady ? 0 : 1, $1.0)
+            }
+            let kept = sorted.prefix(room).map(\.1)
+            room -= kept.count
+            guard !kept.isEmpty else { continue }
+            var subset: JSONValue = [:]
+            let ready = kept.filter(\.isReady).map(\.json)
+            let notReady = kept.filter { !$0.isReady }.map(\.json)
+            if !ready.isEmpty { subset["addresses"] = .array(ready) }
+            if !notReady.isEmpty { subset["notReadyAddresses"] = .array(notReady) }
+            if !ports.isEmpty { subset["ports"] = .array(ports.map(port)) }
+            subsets.append(subset)
+        }
+        return (subsets, total > addressLimit)
+    }
+
+    private static func entry(
+        _ computation: ServiceEndpoints, _ pod: PodSummary, _ address: IPAddress
+    ) -> Address {
+        var json: JSONValue = ["ip": .string(address.description)]
+        if let hostname = computation.hostname(of: pod) { json["hostname"] = .string(hostname) }
+        if !pod.nodeName.isEmpty { json["nodeName"] = .string(pod.nodeName) }
+        json["targetRef"] = [
+            "kind": "Pod", "name": .string(pod.metadata.name),
+            "namespace": .string(pod.metadata.namespace), "uid": .string(pod.metadata.uid),
+        ]
+        let isReady = computation.service.publishNotReadyAddresses || pod.isReady
+        return Address(text: address.description, isReady: isReady, json: json)
+    }
+
+    private static func port(_ port: SlicePort) -> JSONValue {
+        var json: JSONValue = [:]
+        if !port.name.isEmpty { json["name"] = .string(port.name) }
+        json["port"] = .integer(Int64(port.port))
+        json["protocol"] = .string(port.transport.rawValue)
+        if let appProtocol = port.appProtocol { json["appProtocol"] = .string(appProtocol) }
+        return json
+    }
+}
