@@ -8,6 +8,9 @@ public struct NameHash: Sendable {
     /// Makes a hash function; tests pass a fixed seed.
     public init(seed: UInt64) { self.seed = seed }
 
+    /// The hash of this process, with a seed drawn when it is first used.
+    public static let process = NameHash(seed: UInt64.random(in: 0...UInt64.max))
+
     @inline(__always)
     static func mix(_ left: UInt64, _ right: UInt64) -> UInt64 {
         let product = left.multipliedFullWidth(by: right)
@@ -61,7 +64,7 @@ public struct NameHash: Sendable {
     }
 
     /// The hash of bytes that are lower case already.
-    func hash(_ bytes: [UInt8]) -> UInt64 {
+    public func hash(_ bytes: [UInt8]) -> UInt64 {
         withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 264) { scratch in
             guard let target = scratch.baseAddress, bytes.count <= 256 else { return 1 }
             return bytes.withUnsafeBufferPointer { source in

@@ -19,6 +19,14 @@ public struct ResponseWriter {
         self.reserve = reserve
     }
 
+    /// Goes on with an answer of `length` octets that others wrote, to add OPT.
+    public init(resuming output: UnsafeMutablePointer<UInt8>, length: Int) {
+        self.output = output
+        self.length = length
+        limit = WireSize.largestMessage
+        reserve = 0
+    }
+
     /// Octets that records can still take.
     @inline(__always)
     public var room: Int { limit - reserve - length }
@@ -80,8 +88,27 @@ public struct ResponseWriter {
         add(recordCount, at: 10)
     }
 
+    /// Copies the records of all three sections at once and returns where they begin; nil, with TC
+    /// set, where they do not fit.
+    public mutating func append(
+        sections bytes: UnsafeRawPointer, count: Int, answerCount: Int, authorityCount: Int,
+        additionalCount: Int
+    ) -> UnsafeMutablePointer<UInt8>? {
+        guard count <= room else {
+            markTruncated()
+            return nil
+        }
+        let start = output + length
+        memcpy(start, bytes, count)
+        length += count
+        add(answerCount, at: 6)
+        add(authorityCount, at: 8)
+        add(additionalCount, at: 10)
+        return start
+    }
+
     /// Puts an HINFO that says ANY is not answered in full (RFC 8482, 4.2).
-    mutating func appendMinimalAny(timeToLiveSeconds: UInt32) {
+    public mutating func appendMinimalAny(timeToLiveSeconds: UInt32) {
         let data: StaticString = "\u{7}RFC8482\u{0}"
         output.store16(0xC00C, at: length)
         output.store16(RecordType.hinfo.rawValue, at: length + 2)
@@ -142,11 +169,15 @@ public struct ResponseWriter {
             }
             length += 28
         }
-        if let identifier = edns.serverID, identifier.utf8CodeUnitCount > 0 {
+        if let identifier = edns.serverID, !identifier.isEmpty {
+            let octets = identifier.utf8
             output.store16(EDNSOption.serverID, at: length)
-            output.store16(UInt16(identifier.utf8CodeUnitCount), at: length + 2)
-            memcpy(output + length + 4, identifier.utf8Start, identifier.utf8CodeUnitCount)
-            length += 4 + identifier.utf8CodeUnitCount
+            output.store16(UInt16(truncatingIfNeeded: octets.count), at: length + 2)
+            length += 4
+            for octet in octets {
+                output[length] = octet
+                length += 1
+            }
         }
         output.store16(UInt16(length - lengthPlace - 2), at: lengthPlace)
         add(1, at: 10)
@@ -166,11 +197,11 @@ public struct ResponseOPT {
     /// The client's cookie and the server's, 24 octets.
     public var cookie: (UInt64, UInt64, UInt64)?
     /// The server's name for NSID; nil leaves the option out.
-    public var serverID: StaticString?
+    public var serverID: String?
 
     /// Makes an OPT's content.
     public init(
-        dnssecOK: Bool, cookie: (UInt64, UInt64, UInt64)? = nil, serverID: StaticString? = nil
+        dnssecOK: Bool, cookie: (UInt64, UInt64, UInt64)? = nil, serverID: String? = nil
     ) {
         self.dnssecOK = dnssecOK
         self.cookie = cookie
@@ -181,6 +212,6 @@ public struct ResponseOPT {
     @inline(__always)
     public var size: Int {
         WireSize.emptyOPT + (cookie == nil ? 0 : 28)
-            + (serverID.map { 4 + $0.utf8CodeUnitCount } ?? 0)
+            + (serverID.map { 4 + $0.utf8.count } ?? 0)
     }
 }

@@ -34,7 +34,7 @@ public struct ZoneConfiguration: Sendable {
     public init(
         name: DNSName, timeToLiveSeconds: UInt32 = 30, serverAddresses: [IPAddress] = [],
         podRecords: PodRecordMode = .insecure, reverseFallsThrough: Bool = true,
-        zoneFallsThrough: Bool = false, serial: UInt32 = 1, hashSeed: UInt64 = 0
+        zoneFallsThrough: Bool = false, serial: UInt32 = 1, hashSeed: UInt64 = NameHash.process.seed
     ) {
         self.name = name.lowercased
         self.timeToLiveSeconds = timeToLiveSeconds

@@ -10,6 +10,8 @@
 #include "CLinuxNamespaces.h"
 #include "CLinuxNetlink.h"
 #include "CLinuxFiles.h"
+#include "CLinuxSpawn.h"
 #include "CLinuxPackets.h"
+#include "CLinuxSockets.h"
 
 #endif

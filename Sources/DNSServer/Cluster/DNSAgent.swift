@@ -1,0 +1,349 @@
+public import DNS
+import Glibc
+public import Informer
+import KubernetesAPI
+public import Logging
+public import NetworkTypes
+import Synchronization
+
+/// The DNS role of a node: informers, the zone, the server, its metrics and its snapshot.
+public final class DNSAgent: Sendable {
+    /// What the agent is told by whoever starts it.
+    public struct Configuration: Sendable {
+        /// Where it answers: the cluster DNS address and the node's own.
+        public var listenAddresses: [SocketAddress]
+        /// The cluster domain.
+        public var clusterDomain: String
+        /// The DNS Service's addresses, for `ns.dns.<zone>`.
+        public var serviceAddresses: [IPAddress]
+        /// Who is asked for names outside the cluster where the configuration says
+        /// `/etc/resolv.conf`: in a virtual node, the machine's forwarder. Empty asks the servers
+        /// of `resolverFile`.
+        public var forwarders: [SocketAddress]
+        /// The resolv.conf that stands behind `forward . /etc/resolv.conf`.
+        public var resolverFile: String
+        /// The node's name; only its pods' search paths are completed. Empty takes every pod.
+        public var nodeName: String
+        /// Where the zone is kept between runs; nil keeps it nowhere.
+        public var snapshotPath: String?
+        /// Where `/metrics` is served; nil serves none.
+        public var metricsAddress: SocketAddress?
+        /// Threads that answer.
+        public var threadCount: Int
+        /// Whether search paths of known pods are completed.
+        public var completesSearchPaths: Bool
+        /// Bounds answers to strangers; nil does not.
+        public var rateLimit: RateLimit?
+        /// How often everything is listed anew, in seconds.
+        public var relistSeconds: Int
+
+        /// Makes a configuration. Without addresses, the agent listens nowhere.
+        public init(
+            listenAddresses: [SocketAddress] = [], clusterDomain: String = "cluster.local",
+            serviceAddresses: [IPAddress] = [], forwarders: [SocketAddress] = [],
+            resolverFile: String = "/etc/resolv.conf", nodeName: String = "",
+            snapshotPath: String? = nil, metricsAddress: SocketAddress? = nil,
+            threadCount: Int = 1, completesSearchPaths: Bool = true, rateLimit: RateLimit? = nil,
+            relistSeconds: Int = 1800
+        ) {
+            self.listenAddresses = listenAddresses
+            self.clusterDomain = clusterDomain
+            self.serviceAddresses = serviceAddresses
+            self.forwarders = forwarders
+            self.resolverFile = resolverFile
+            self.nodeName = nodeName
+            self.snapshotPath = snapshotPath
+            self.metricsAddress = metricsAddress
+            self.threadCount = threadCount
+            self.completesSearchPaths = completesSearchPaths
+            self.rateLimit = rateLimit
+            self.relistSeconds = relistSeconds
+        }
+    }
+
+    /// A configuration that cannot be used.
+    public struct ConfigurationError: Error, Sendable, CustomStringConvertible {
+        /// What is wrong and what to do.
+        public let description: String
+    }
+
+    let client: RecordingClient
+    let configuration: Configuration
+    let logger: Logger
+    /// The server; for metrics and tests.
+    public let server: DNSServer
+    /// Feeds the zone; for metrics and tests.
+    public let controller: DNSController
+    let settings: Mutex<ClusterSettings>
+
+    private let readiness = Mutex(Readiness())
+
+    private struct Readiness {
+        var isReady = false
+        var waiters: [CheckedContinuation<Void, Never>] = []
+    }
+
+    /// Makes an agent; nothing happens before `run`.
+    public init(
+        client: any KubernetesClient, configuration: Configuration,
+        logger: Logger = Logger(label: "portolan.dns")
+    ) {
+        let domain = DNSName(configuration.clusterDomain) ?? .root
+        self.client = RecordingClient(client)
+        self.configuration = configuration
+        self.logger = logger
+        let initial = ClusterSettings(domain: domain)
+        settings = Mutex(initial)
+        let zone = Zone(configuration: Self.zoneConfiguration(initial, configuration))
+        controller = DNSController(zone: zone)
+        server = DNSServer(
+            configuration: Self.serverConfiguration(initial, configuration, zone: zone))
+    }
+
+    /// Answers until the task is cancelled. With a snapshot it answers at once; without one, when
+    /// the first lists are complete or 5 s have passed.
+    /// - Throws: `ConfigurationError` where the cluster domain is no name, `SocketError` where an
+    ///   address cannot be had.
+    public func run() async throws {
+        guard let domain = DNSName(configuration.clusterDomain), domain != .root else {
+            throw ConfigurationError(
+                description: "cluster domain \"\(configuration.clusterDomain)\" is not a DNS "
+                    + "name; use one such as cluster.local")
+        }
+        defer { markReady() }
+        let restored = restoreSnapshot()
+        server.setQueryLog { [logger] question, address in
+            logger.info("\(question.type) \(question.name) from \(address?.description ?? "?")")
+        }
+        if restored { try listen() }
+        defer { server.stop() }
+        let endpoint = try configuration.metricsAddress.map { address in
+            try MetricsEndpoint(address) { [weak self] path in self?.page(path) }
+        }
+        defer { endpoint?.stop() }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { await self.follow() }
+            group.addTask { await self.keepSnapshots() }
+            if !restored {
+                await waitUntilSynced(limit: .seconds(5))
+                try listen()
+            }
+            try await group.waitForAll()
+        }
+        writeSnapshot()
+    }
+
+    /// Returns when queries are answered, or when `run` has ended.
+    public func waitUntilReady() async {
+        await withCheckedContinuation { continuation in
+            let isReady = readiness.withLock { readiness in
+                if !readiness.isReady { readiness.waiters.append(continuation) }
+                return readiness.isReady
+            }
+            if isReady { continuation.resume() }
+        }
+    }
+
+    private func listen() throws {
+        try server.start()
+        markReady()
+    }
+
+    private func markReady() {
+        let waiters = readiness.withLock { readiness in
+            defer { readiness.waiters = [] }
+            readiness.isReady = true
+            return readiness.waiters
+        }
+        for waiter in waiters { waiter.resume() }
+    }
+
+    /// The agent's metrics in Prometheus' text format.
+    public func metricsText() -> String {
+        var text = MetricsWriter()
+        text.gauge(
+            "portolan_dns_staleness_seconds",
+            "Time since the API server was last in contact; 0 while watches are open.",
+            client.stalenessSeconds)
+        text.gauge(
+            "portolan_dns_synced", "1 once the first lists are complete.",
+            controller.isSynced ? 1 : 0)
+        return server.metricsText(programming: controller.programmingDurations) + text.text
+    }
+
+    private func page(_ path: String) -> MetricsEndpoint.Page? {
+        switch path {
+        case "/metrics": .init(status: 200, body: metricsText())
+        case "/health", "/healthz", "/livez": .init(status: 200, body: "OK")
+        case "/ready", "/readyz":
+            controller.isSynced
+                ? .init(status: 200, body: "OK") : .init(status: 503, body: "kubernetes")
+        default: nil
+        }
+    }
+
+    private func waitUntilSynced(limit: Duration) async {
+        let clock = ContinuousClock()
+        let end = clock.now + limit
+        while !controller.isSynced, clock.now < end, !Task.isCancelled {
+            try? await Task.sleep(for: .milliseconds(5))
+        }
+    }
+
+    // MARK: - Informers
+
+    private func follow() async {
+        let every = configuration.relistSeconds
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await self.followServices(every) }
+            group.addTask { await self.followSlices(every) }
+            group.addTask { await self.followNamespaces(every) }
+            group.addTask { await self.followPods(every) }
+            group.addTask { await self.followSettings(every) }
+        }
+    }
+
+    private func followServices(_ every: Int) async {
+        let informer = Informer<Service>(.services, client: client, logger: logger)
+        await relisting(every) {
+            await informer.run { [controller] notice in
+                switch notice {
+                case .changes(let changes): controller.apply(changes)
+                case .synced: controller.markSynced(.services)
+                }
+            }
+        }
+    }
+
+    private func followSlices(_ every: Int) async {
+        let informer = Informer<EndpointSlice>(.endpointSlices, client: client, logger: logger)
+        await relisting(every) {
+            await informer.run { [controller] notice in
+                switch notice {
+                case .changes(let changes): controller.apply(changes)
+                case .synced: controller.markSynced(.slices)
+                }
+            }
+        }
+    }
+
+    private func followNamespaces(_ every: Int) async {
+        let informer = Informer<Object>(.namespaces, client: client, logger: logger)
+        await relisting(every) {
+            await informer.run { [controller] notice in
+                switch notice {
+                case .changes(let changes): controller.apply(namespaces: changes)
+                case .synced: controller.markSynced(.namespaces)
+                }
+            }
+        }
+    }
+
+    /// Pods are watched for search paths (this node's) and for verified records (all of them).
+    private func followPods(_ every: Int) async {
+        let selector =
+            configuration.nodeName.isEmpty || settings.withLock({ $0.podRecords }) == .verified
+            ? "" : "spec.nodeName=\(configuration.nodeName)"
+        let informer = Informer<Pod>(
+            .pods, client: client, options: ListOptions(fieldSelector: selector), logger: logger)
+        let node = configuration.nodeName
+        await relisting(every) {
+            await informer.run { [controller] notice in
+                if case .changes(let changes) = notice { controller.apply(changes, node: node) }
+            }
+        }
+    }
+
+    private func followSettings(_ every: Int) async {
+        let options = ListOptions(
+            namespace: "kube-system", fieldSelector: "metadata.name=coredns")
+        let informer = Informer<Object>(
+            .configMaps, client: client, options: options, logger: logger)
+        await relisting(every) {
+            await informer.run { [weak self] notice in
+                guard case .changes(let changes) = notice else { return }
+                for change in changes where change.key.name == "coredns" {
+                    self?.applySettings(change.new?.json["data", "Corefile"]?.string)
+                }
+            }
+        }
+    }
+
+    /// Runs `body` again and again, each time for `seconds`: an informer that starts anew lists
+    /// everything and reports what differs, whatever a watch may have missed.
+    private func relisting(_ seconds: Int, _ body: @Sendable @escaping () async -> Void) async {
+        while !Task.isCancelled {
+            await withTaskGroup(of: Void.self) { group in
+                group.addTask { await body() }
+                group.addTask { try? await Task.sleep(for: .seconds(seconds)) }
+                await group.next()
+                group.cancelAll()
+            }
+        }
+    }
+
+    // MARK: - Configuration
+
+    static func zoneConfiguration(
+        _ settings: ClusterSettings, _ configuration: Configuration
+    ) -> ZoneConfiguration {
+        ZoneConfiguration(
+            name: settings.domain, timeToLiveSeconds: settings.timeToLiveSeconds,
+            serverAddresses: configuration.serviceAddresses, podRecords: settings.podRecords,
+            reverseFallsThrough: settings.reverseFallsThrough,
+            zoneFallsThrough: settings.zoneFallsThrough, serial: SystemClock.unixSeconds())
+    }
+
+    static func serverConfiguration(
+        _ settings: ClusterSettings, _ configuration: Configuration, zone: Zone
+    ) -> ServerConfiguration {
+        var routes = settings.routes
+        let upstreams = configuration.forwarders.map { Upstream($0) }
+        for index in routes.indices where routes[index].resolverFile != nil {
+            if upstreams.isEmpty {
+                routes[index].resolverFile = configuration.resolverFile
+            } else {
+                routes[index].resolverFile = nil
+                routes[index].upstreams = upstreams
+            }
+        }
+        var limits = ServerLimits()
+        limits.concurrentForwards = settings.concurrentForwards
+        return ServerConfiguration(
+            listenAddresses: configuration.listenAddresses,
+            threadCount: configuration.threadCount, zone: zone, routes: routes, limits: limits,
+            completesSearchPaths: configuration.completesSearchPaths,
+            rateLimit: configuration.rateLimit, logsQueries: settings.logsQueries)
+    }
+
+    /// Puts a Corefile in place; one that cannot be read leaves everything as it is. nil is the
+    /// kubeadm default.
+    func applySettings(_ corefile: String?) {
+        guard let domain = DNSName(configuration.clusterDomain) else { return }
+        var fresh = ClusterSettings(domain: domain)
+        if let corefile {
+            do {
+                fresh = try ClusterSettings(corefile: corefile, defaultDomain: domain)
+            } catch {
+                logger.error("coredns ConfigMap: the last good configuration stays: \(error)")
+                return
+            }
+        }
+        for warning in fresh.warnings { logger.warning("coredns ConfigMap: \(warning)") }
+        let old = settings.withLock { settings in
+            let old = settings
+            settings = fresh
+            return old
+        }
+        var zone = controller.zone
+        if !old.hasSameZone(as: fresh) {
+            zone = Zone(configuration: Self.zoneConfiguration(fresh, configuration))
+            controller.adopt(zone)
+        }
+        do {
+            try server.reconfigure(Self.serverConfiguration(fresh, configuration, zone: zone))
+        } catch {
+            logger.error("coredns ConfigMap: the last good configuration stays: \(error)")
+        }
+    }
+}

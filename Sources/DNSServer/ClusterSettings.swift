@@ -1,0 +1,366 @@
+public import DNS
+import NetworkTypes
+
+/// What a Corefile means for this server. What it asks for and this server does another way, or
+/// not at all, is named in `warnings`.
+public struct ClusterSettings: Sendable {
+    /// The cluster domain.
+    public var domain: DNSName
+    /// `ttl` of the kubernetes plugin.
+    public var timeToLiveSeconds: UInt32 = 30
+    /// `pods` of the kubernetes plugin.
+    public var podRecords: PodRecordMode = .insecure
+    /// Whether `fallthrough` names the reverse zones.
+    public var reverseFallsThrough = true
+    /// Whether `fallthrough` names the cluster domain, or stands alone.
+    public var zoneFallsThrough = false
+    /// One a server block that forwards or has hosts.
+    public var routes: [ForwardRoute]
+    /// `max_concurrent` of forward.
+    public var concurrentForwards = 1000
+    /// Whether there is a `log`.
+    public var logsQueries = false
+    /// What is not done as the file says, with its line.
+    public var warnings: [String] = []
+
+    /// What kubeadm's Corefile means.
+    public init(domain: DNSName) {
+        self.domain = domain
+        var cache = CachePolicy()
+        cache.maximumSeconds = 30
+        cache.maximumDenialSeconds = 30
+        routes = [ForwardRoute(resolverFile: "/etc/resolv.conf", cache: cache)]
+    }
+
+    /// Reads a Corefile.
+    /// - Throws: `CorefileError` with the line of what cannot be understood.
+    public init(corefile: String, defaultDomain: DNSName) throws(CorefileError) {
+        self.init(domain: defaultDomain)
+        routes = []
+        let file = try Corefile(parsing: corefile)
+        guard !file.servers.isEmpty else {
+            throw CorefileError(line: 1, message: "there is no server block")
+        }
+        reverseFallsThrough = false
+        for server in file.servers { try readServer(server) }
+    }
+
+    /// Whether a zone made for `other` would answer the same.
+    func hasSameZone(as other: ClusterSettings) -> Bool {
+        domain == other.domain && timeToLiveSeconds == other.timeToLiveSeconds
+            && podRecords == other.podRecords && reverseFallsThrough == other.reverseFallsThrough
+            && zoneFallsThrough == other.zoneFallsThrough
+    }
+
+    private mutating func warn(_ directive: Corefile.Directive, _ text: String) {
+        warnings.append("line \(directive.line): \(text)")
+    }
+
+    // MARK: - Server blocks
+
+    private mutating func readServer(_ server: Corefile.Directive) throws(CorefileError) {
+        var route = ForwardRoute(cache: nil)
+        var hasUpstreams = false
+        for plugin in server.block {
+            switch plugin.name {
+            case "kubernetes": try readKubernetes(plugin)
+            case "forward":
+                try readForward(plugin, &route)
+                hasUpstreams = true
+            case "cache": route.cache = try readCache(plugin)
+            case "hosts": try readHosts(plugin, &route)
+            case "rewrite": try readRewrite(plugin, &route)
+            case "loadbalance":
+                if let policy = plugin.arguments.first, policy != "round_robin" {
+                    warn(plugin, "loadbalance \(policy) is served as round_robin")
+                }
+            case "log": logsQueries = true
+            case "errors", "health", "ready", "prometheus", "loop", "reload", "lameduck",
+                "any", "minimal", "bufsize":
+                break
+            case "autopath": break
+            case "bind":
+                warn(plugin, "bind is ignored: the node's DNS address is listened on")
+            case "template":
+                warn(plugin, "template is not supported and left out")
+            default:
+                throw CorefileError(
+                    line: plugin.line,
+                    message: "plugin \(plugin.name) is not supported; take it out, or keep CoreDNS")
+            }
+        }
+        guard hasUpstreams || !route.hosts.addresses.isEmpty || !route.rewrites.isEmpty else {
+            return
+        }
+        for zone in try zones(server) {
+            route.suffix = zone
+            routes.append(route)
+        }
+    }
+
+    /// The zones of a block, `dns://` and ports taken off.
+    private mutating func zones(_ server: Corefile.Directive) throws(CorefileError) -> [DNSName] {
+        var result: [DNSName] = []
+        for word in server.words {
+            for part in word.split(separator: ",") {
+                var text = String(part)
+                for scheme in ["tls://", "https://", "grpc://"] where text.hasPrefix(scheme) {
+                    warn(server, "\(scheme) is served as plain DNS")
+                    text.removeFirst(scheme.count)
+                }
+                if text.hasPrefix("dns://") { text.removeFirst(6) }
+                if let colon = text.lastIndex(of: ":") {
+                    let port = text[text.index(after: colon)...]
+                    if port != "53" { warn(server, "port \(port) is served on port 53") }
+                    text = String(text[..<colon])
+                }
+                guard let name = DNSName(text.isEmpty ? "." : text) else {
+                    throw CorefileError(line: server.line, message: "\"\(text)\" is not a zone")
+                }
+                result.append(name)
+            }
+        }
+        return result
+    }
+
+    // MARK: - Plugins
+
+    private mutating func readKubernetes(_ plugin: Corefile.Directive) throws(CorefileError) {
+        let zones = try plugin.arguments.map { text throws(CorefileError) in
+            guard let name = DNSName(text) else {
+                throw CorefileError(line: plugin.line, message: "\"\(text)\" is not a zone")
+            }
+            return name
+        }
+        let forward = zones.filter { !$0.isWithin(.inAddrArpa) && !$0.isWithin(.ip6Arpa) }
+        if let first = forward.first { domain = first }
+        for other in forward.dropFirst() {
+            warn(plugin, "only one cluster domain is served; \(other) is left out")
+        }
+        // Without reverse zones, reverse names are somebody else's, so they go on.
+        reverseFallsThrough = forward.count == zones.count
+        for option in plugin.block {
+            switch option.name {
+            case "pods":
+                guard let mode = option.arguments.first.flatMap(PodRecordMode.init(rawValue:))
+                else {
+                    throw CorefileError(
+                        line: option.line, message: "pods is disabled, insecure or verified")
+                }
+                podRecords = mode
+            case "ttl": timeToLiveSeconds = try seconds(option, limit: 3600)
+            case "fallthrough":
+                let names = option.arguments.compactMap { DNSName($0) }
+                if names.isEmpty {
+                    reverseFallsThrough = true
+                    zoneFallsThrough = true
+                }
+                for name in names {
+                    if name.isWithin(.inAddrArpa) || name.isWithin(.ip6Arpa) {
+                        reverseFallsThrough = true
+                    }
+                    if domain.isWithin(name) { zoneFallsThrough = true }
+                }
+            case "upstream", "resyncperiod", "startup_timeout", "noendpoints", "ignore",
+                "endpoint_pod_names", "endpoint", "tls", "kubeconfig", "namespaces", "labels",
+                "namespace_labels", "multicluster", "apiserver_qps", "apiserver_burst":
+                warn(option, "\(option.name) of kubernetes is ignored")
+            default:
+                throw CorefileError(
+                    line: option.line, message: "kubernetes has no option \(option.name)")
+            }
+        }
+    }
+
+    private mutating func readForward(
+        _ plugin: Corefile.Directive, _ route: inout ForwardRoute
+    ) throws(CorefileError) {
+        let words = Array(plugin.arguments)
+        guard words.count >= 2 else {
+            throw CorefileError(
+                line: plugin.line, message: "forward needs a zone and at least one server")
+        }
+        for text in words.dropFirst() {
+            if text.hasPrefix("/") {
+                route.resolverFile = text
+                continue
+            }
+            var host = text
+            if host.hasPrefix("dns://") { host.removeFirst(6) }
+            if host.hasPrefix("tls://") {
+                warn(plugin, "\(text) is left out: servers are asked over UDP and TCP only")
+                continue
+            }
+            guard let address = SocketAddress(host) else {
+                throw CorefileError(
+                    line: plugin.line, message: "\"\(text)\" is no address; names are not allowed")
+            }
+            route.upstreams.append(Upstream(address))
+        }
+        guard route.upstreams.count <= Route.maximumUpstreams else {
+            throw CorefileError(line: plugin.line, message: "forward takes at most 15 servers")
+        }
+        for option in plugin.block { try readForwardOption(option, &route) }
+    }
+
+    private mutating func readForwardOption(
+        _ option: Corefile.Directive, _ route: inout ForwardRoute
+    ) throws(CorefileError) {
+        switch option.name {
+        case "except": route.exceptions += option.arguments.compactMap { DNSName($0) }
+        case "force_tcp":
+            for index in route.upstreams.indices { route.upstreams[index].forcesTCP = true }
+        case "max_concurrent": concurrentForwards = try number(option, 1...100_000)
+        case "max_fails": route.maximumFailures = try number(option, 0...1_000_000)
+        case "policy":
+            guard let policy = option.arguments.first.flatMap(UpstreamPolicy.init(rawValue:)) else {
+                throw CorefileError(
+                    line: option.line, message: "policy is random, round_robin or sequential")
+            }
+            route.policy = policy
+        case "prefer_udp", "health_check", "expire", "failover", "next", "failfast_all_unhealthy_upstreams":
+            if option.name != "prefer_udp" {
+                warn(option, "\(option.name) of forward is ignored")
+            }
+        case "tls", "tls_servername":
+            warn(option, "\(option.name) of forward is ignored")
+        default:
+            throw CorefileError(
+                line: option.line, message: "forward has no option \(option.name)")
+        }
+    }
+
+    private mutating func readCache(
+        _ plugin: Corefile.Directive
+    ) throws(CorefileError) -> CachePolicy {
+        var policy = CachePolicy()
+        policy.staleSeconds = 3600
+        policy.prefetchAmount = 0
+        if let first = plugin.arguments.first, let value = UInt32(first) {
+            policy.maximumSeconds = value
+            policy.maximumDenialSeconds = value
+        }
+        for option in plugin.block {
+            let numbers = option.arguments.compactMap { UInt32(Self.trimmingUnit($0)) }
+            switch option.name {
+            case "success":
+                if numbers.count > 1 { policy.maximumSeconds = numbers[1] }
+                if numbers.count > 2 { policy.minimumSeconds = numbers[2] }
+            case "denial":
+                if numbers.count > 1 { policy.maximumDenialSeconds = numbers[1] }
+            case "prefetch":
+                policy.prefetchAmount = numbers.first ?? 2
+                if let last = option.arguments.last, last.hasSuffix("%"),
+                    let percent = UInt32(last.dropLast())
+                {
+                    policy.prefetchPercentage = percent
+                }
+            case "serve_stale": policy.staleSeconds = try duration(option, defaultSeconds: 3600)
+            case "servfail": policy.failureSeconds = try duration(option, defaultSeconds: 5)
+            case "disable", "keepttl":
+                warn(option, "\(option.name) of cache is ignored")
+            default:
+                throw CorefileError(
+                    line: option.line, message: "cache has no option \(option.name)")
+            }
+        }
+        return policy
+    }
+
+    private mutating func readHosts(
+        _ plugin: Corefile.Directive, _ route: inout ForwardRoute
+    ) throws(CorefileError) {
+        route.hosts.fallsThrough = false
+        if let file = plugin.arguments.first, file.hasPrefix("/") {
+            warn(plugin, "hosts reads its entries from this file only, not from \(file)")
+        }
+        for entry in plugin.block {
+            switch entry.name {
+            case "fallthrough": route.hosts.fallsThrough = true
+            case "ttl": route.hosts.timeToLiveSeconds = try seconds(entry, limit: 65535)
+            case "no_reverse", "reload": break
+            default:
+                guard route.hosts.add(line: entry.words.map { $0[...] }) else {
+                    throw CorefileError(
+                        line: entry.line, message: "a hosts entry is an address and names")
+                }
+            }
+        }
+    }
+
+    private mutating func readRewrite(
+        _ plugin: Corefile.Directive, _ route: inout ForwardRoute
+    ) throws(CorefileError) {
+        var words = Array(plugin.arguments)
+        if let mode = words.first, mode == "stop" || mode == "continue" { words.removeFirst() }
+        guard words.first == "name" else {
+            warn(plugin, "only rewrite name is supported; this rule is left out")
+            return
+        }
+        words.removeFirst()
+        if words.count == 2 { words.insert("exact", at: 0) }
+        guard words.count >= 3 else {
+            throw CorefileError(
+                line: plugin.line, message: "rewrite name needs a name and its replacement")
+        }
+        let match: NameRewrite.Match
+        switch words[0] {
+        case "exact": match = .exact(try name(words[1], plugin))
+        case "suffix": match = .suffix(try name(words[1], plugin))
+        case "prefix": match = .prefix(words[1].lowercased())
+        case "substring": match = .substring(words[1].lowercased())
+        default:
+            warn(plugin, "rewrite name \(words[0]) is not supported; this rule is left out")
+            return
+        }
+        route.rewrites.append(NameRewrite(match: match, replacement: words[2]))
+    }
+
+    // MARK: - Words
+
+    private func name(
+        _ text: String, _ directive: Corefile.Directive
+    ) throws(CorefileError) -> DNSName {
+        guard let name = DNSName(text) else {
+            throw CorefileError(line: directive.line, message: "\"\(text)\" is not a name")
+        }
+        return name
+    }
+
+    private func number(
+        _ option: Corefile.Directive, _ range: ClosedRange<Int>
+    ) throws(CorefileError) -> Int {
+        guard let value = option.arguments.first.flatMap({ Int($0) }), range.contains(value) else {
+            throw CorefileError(
+                line: option.line,
+                message: "\(option.name) is a number from \(range.lowerBound) to \(range.upperBound)")
+        }
+        return value
+    }
+
+    private func seconds(
+        _ option: Corefile.Directive, limit: Int
+    ) throws(CorefileError) -> UInt32 { UInt32(try number(option, 0...limit)) }
+
+    /// A Go duration of one unit (`5s`, `1m`, `2h`), or seconds.
+    private func duration(
+        _ option: Corefile.Directive, defaultSeconds: UInt32
+    ) throws(CorefileError) -> UInt32 {
+        guard let text = option.arguments.first(where: { $0.first?.isNumber == true }) else {
+            return defaultSeconds
+        }
+        guard let value = UInt32(Self.trimmingUnit(text)) else {
+            throw CorefileError(
+                line: option.line, message: "\"\(text)\" is no duration such as 30s, 5m or 1h")
+        }
+        switch text.last {
+        case "m": return value.multipliedReportingOverflow(by: 60).partialValue
+        case "h": return value.multipliedReportingOverflow(by: 3600).partialValue
+        default: return value
+        }
+    }
+
+    private static func trimmingUnit(_ text: String) -> Substring {
+        text.last?.isLetter == true ? text.dropLast() : text[...]
+    }
+}

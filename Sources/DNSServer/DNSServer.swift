@@ -1,0 +1,213 @@
+public import DNS
+import Glibc
+public import NetworkTypes
+import Synchronization
+
+/// A DNS server: threads of its own that answer over UDP and TCP from a zone, a cache and
+/// upstreams.
+///
+/// ```swift
+/// let server = DNSServer(configuration: configuration)
+/// try server.start()
+/// server.apply(ServiceKey(namespace: "default", name: "web"), input)
+/// server.stop()
+/// ```
+public final class DNSServer: Sendable {
+    private struct State {
+        var configuration: ServerConfiguration
+        var workers: [Worker] = []
+        var threads: [pthread_t] = []
+        /// For each worker, its sockets.
+        var sockets: [[ListenerSockets]] = []
+        var isRunning = false
+    }
+
+    private let state: Mutex<State>
+    private let log: Mutex<QueryLog>
+
+    private struct QueryLog: Sendable {
+        var sink: (@Sendable (DNSQuestion, IPAddress?) -> Void)?
+    }
+
+    /// Makes a server; nothing listens before `start`.
+    public init(configuration: ServerConfiguration) {
+        state = Mutex(State(configuration: configuration))
+        log = Mutex(QueryLog())
+    }
+
+    deinit { stop() }
+
+    /// The most threads a server can have.
+    public static let maximumThreads = 32
+
+    /// Opens the sockets and starts the threads.
+    /// - Throws: `SocketError` naming the address that could not be had; nothing is left open.
+    public func start() throws {
+        try state.withLock { state in
+            guard !state.isRunning else { return }
+            let count = min(max(1, state.configuration.threadCount), Self.maximumThreads)
+            var opened: [[ListenerSockets]] = Array(repeating: [], count: count)
+            do {
+                try Self.open(&state.configuration.listenAddresses, &opened)
+                let secret = ServerCookie(
+                    key0: .random(in: 0...UInt64.max), key1: .random(in: 0...UInt64.max))
+                let workers = try (0..<count).map { number in
+                    try Worker(
+                        number: number, configuration: state.configuration,
+                        sockets: opened[number], cookie: secret)
+                }
+                let sink = log.withLock { $0.sink }
+                for worker in workers {
+                    worker.queryLog = sink
+                    state.threads.append(try Self.spawn(worker))
+                }
+                state.workers = workers
+                state.sockets = opened
+                state.isRunning = true
+            } catch {
+                for socket in opened.joined() {
+                    close(socket.datagrams)
+                    close(socket.streams)
+                }
+                throw error
+            }
+        }
+    }
+
+    /// Ends the threads after their current batch and closes the sockets; returns when that is
+    /// done.
+    public func stop() {
+        let (workers, threads) = state.withLock { state in
+            let result = (state.workers, state.threads)
+            state.workers = []
+            state.threads = []
+            state.sockets = []
+            state.isRunning = false
+            return result
+        }
+        for worker in workers { worker.stop() }
+        for thread in threads { pthread_join(thread, nil) }
+    }
+
+    /// Puts another configuration in place while queries go on: sockets of addresses that stay are
+    /// kept, so no query is lost. The number of threads stays as it was at the start.
+    /// - Throws: `SocketError` naming a new address that could not be had; the old configuration
+    ///   stays.
+    public func reconfigure(_ configuration: ServerConfiguration) throws {
+        try state.withLock { state in
+            var fresh = configuration
+            guard state.isRunning else {
+                state.configuration = fresh
+                return
+            }
+            var added: [[ListenerSockets]] = Array(repeating: [], count: state.workers.count)
+            let known = state.sockets.first?.map(\.address) ?? []
+            var missing = fresh.listenAddresses.filter { !known.contains($0) }
+            do {
+                try Self.open(&missing, &added)
+            } catch {
+                for socket in added.joined() {
+                    close(socket.datagrams)
+                    close(socket.streams)
+                }
+                throw error
+            }
+            fresh.listenAddresses = fresh.listenAddresses.filter(known.contains) + missing
+            for (index, worker) in state.workers.enumerated() {
+                let kept = state.sockets[index].filter {
+                    fresh.listenAddresses.contains($0.address)
+                }
+                state.sockets[index] = kept + added[index]
+                worker.install(fresh, sockets: state.sockets[index])
+            }
+            state.configuration = fresh
+        }
+    }
+
+    /// What the server does now; port 0 is replaced by the port the kernel gave.
+    public var configuration: ServerConfiguration { state.withLock { $0.configuration } }
+
+    /// Where queries are logged when the configuration asks for it; set before `start`. Called on
+    /// the answering threads.
+    public func setQueryLog(_ sink: @escaping @Sendable (DNSQuestion, IPAddress?) -> Void) {
+        log.withLock { $0.sink = sink }
+    }
+
+    // MARK: - Feed
+
+    /// Puts the records of a Service in place; nil takes them away. Without a zone nothing happens.
+    public func apply(_ key: ServiceKey, _ input: ServiceRecordInput?) {
+        configuration.zone?.apply(key, input)
+    }
+
+    /// Says whether a namespace exists.
+    public func applyNamespace(_ name: String, exists: Bool) {
+        configuration.zone?.applyNamespace(name, exists: exists)
+    }
+
+    // MARK: - Top talkers
+
+    /// Begins to count clients, or stops and forgets the counts.
+    public func countClients(_ isCounting: Bool) {
+        for worker in state.withLock({ $0.workers }) {
+            worker.perform { $0.talkers = isCounting ? TopTalkers() : nil }
+        }
+    }
+
+    /// The clients that asked most since counting began.
+    public func topTalkers() async -> [TopTalkers.Entry] {
+        var all: [TopTalkers.Entry] = []
+        for worker in state.withLock({ $0.workers }) {
+            all += await withCheckedContinuation { continuation in
+                worker.perform { continuation.resume(returning: $0.talkers?.ranking ?? []) }
+            }
+        }
+        return all.sorted { $0.count > $1.count }
+    }
+
+    var workerMetrics: [WorkerMetrics] { state.withLock { $0.workers.map(\.metrics) } }
+
+    // MARK: - Sockets and threads
+
+    /// Opens one pair of sockets an address and thread. Where an address has port 0, the first
+    /// thread's port is used for all and written back.
+    private static func open(
+        _ addresses: inout [SocketAddress], _ sockets: inout [[ListenerSockets]]
+    ) throws(SocketError) {
+        for place in addresses.indices {
+            for thread in sockets.indices {
+                let datagrams = try Sockets.datagramListener(addresses[place])
+                if addresses[place].port == 0 {
+                    addresses[place].port = Sockets.localPort(datagrams)
+                }
+                do {
+                    let streams = try Sockets.streamListener(addresses[place])
+                    sockets[thread].append(
+                        ListenerSockets(
+                            address: addresses[place], datagrams: datagrams, streams: streams))
+                } catch {
+                    close(datagrams)
+                    throw error
+                }
+            }
+        }
+    }
+
+    private static func spawn(_ worker: Worker) throws(SocketError) -> pthread_t {
+        var thread = pthread_t()
+        let box = Unmanaged.passRetained(worker)
+        let result = pthread_create(
+            &thread, nil,
+            { argument in
+                if let argument {
+                    Unmanaged<Worker>.fromOpaque(argument).takeRetainedValue().run()
+                }
+                return nil
+            }, box.toOpaque())
+        guard result == 0 else {
+            box.release()
+            throw SocketError("start a thread")
+        }
+        return thread
+    }
+}
