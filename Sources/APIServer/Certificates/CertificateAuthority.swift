@@ -41,7 +41,8 @@ public struct CertificateAuthority: Sendable {
             return
         }
         let secret = P256.Signing.PrivateKey()
-        key = Certificate.PrivateKey(secret)
+        let key = Certificate.PrivateKey(secret)
+        self.key = key
         let name = try DistinguishedName([
             RelativeDistinguishedName.Attribute(
                 type: .RDNAttributeType.commonName, utf8String: "portolan-ca")

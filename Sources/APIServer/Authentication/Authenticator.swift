@@ -1,0 +1,85 @@
+import JSON
+import KubernetesAPI
+import NIOHTTP1
+import Store
+import Synchronization
+
+/// Finds out who makes a request: the client certificate first, then a bearer token of a service
+/// account; a request with neither is anonymous.
+final class Authenticator: Sendable {
+    static let audiences = [ServiceAccountTokens.issuer]
+    private static let cacheLimit = 4_096
+
+    let tokens: ServiceAccountTokens
+    private let store: Store
+    /// Signatures checked lately: checking one costs more than the rest of a read.
+    private let verified = Mutex<[String: ServiceAccountTokens.Claims]>([:])
+
+    init(tokens: ServiceAccountTokens, store: Store) {
+        self.tokens = tokens
+        self.store = store
+    }
+
+    /// - Throws: 401 for a token that nobody here signed or that no longer holds.
+    func authenticate(_ request: APIRequest) throws -> UserInfo {
+        if let user = request.certificateUser { return user }
+        guard let header = request.headers.first(name: "authorization") else { return .anonymous }
+        let parts = header.split(separator: " ", maxSplits: 1)
+        guard parts.count == 2, parts[0].lowercased() == "bearer",
+            let user = user(ofToken: String(parts[1]), audiences: Self.audiences)
+        else { throw StatusError.unauthorized() }
+        return user
+    }
+
+    /// The service account of a token whose audiences meet `audiences`; nil where it does not hold:
+    /// wrong signature, expired, or its account, pod or secret is gone.
+    func user(ofToken token: String, audiences: [String]) -> UserInfo? {
+        guard let claims = claims(ofToken: token),
+            claims.audiences.contains(where: audiences.contains),
+            holds(claims)
+        else { return nil }
+        var extra: [String: [String]] = [:]
+        if let pod = claims.pod {
+            extra["authentication.kubernetes.io/pod-name"] = [pod.name]
+            extra["authentication.kubernetes.io/pod-uid"] = [pod.uid]
+        }
+        return UserInfo(
+            name: claims.subject, uid: claims.uid,
+            groups: [
+                "system:serviceaccounts", "system:serviceaccounts:\(claims.namespace)",
+                "system:authenticated",
+            ], extra: extra)
+    }
+
+    private func claims(ofToken token: String) -> ServiceAccountTokens.Claims? {
+        if let known = verified.withLock({ $0[token] }),
+            known.expiresAtSeconds > ServiceAccountTokens.nowSeconds
+        {
+            return known
+        }
+        guard let claims = tokens.verify(token) else { return nil }
+        verified.withLock { cache in
+            if cache.count >= Self.cacheLimit { cache = [:] }
+            cache[token] = claims
+        }
+        return claims
+    }
+
+    private func holds(_ claims: ServiceAccountTokens.Claims) -> Bool {
+        func uid(_ resource: Resource, _ name: String) -> String? {
+            let key = StoreKey(
+                resource: resource.qualifiedName, namespace: claims.namespace, name: name)
+            return (try? store.get(key)?.decoded())?["metadata", "uid"]?.string
+        }
+        guard uid(.serviceAccounts, claims.serviceAccount) == claims.uid else { return false }
+        if let pod = claims.pod, uid(.pods, pod.name) != pod.uid { return false }
+        if let secret = claims.secret, uid(.secrets, secret.name) != secret.uid { return false }
+        return true
+    }
+}
+
+extension StatusError {
+    static func unauthorized() -> StatusError {
+        StatusError(code: 401, reason: "Unauthorized", message: "Unauthorized")
+    }
+}

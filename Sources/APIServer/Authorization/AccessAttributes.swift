@@ -1,0 +1,75 @@
+import JSON
+
+/// A question to the authorizer: may this user do this?
+struct AccessAttributes: Sendable, Hashable {
+    var user: UserInfo
+    var verb: String
+    var isResource = true
+    var group = ""
+    var version = ""
+    var resource = ""
+    var subresource = ""
+    /// nil for cluster-scoped resources and for all namespaces.
+    var namespace: String?
+    var name = ""
+    /// For questions that are not about resources.
+    var path = ""
+
+    init(user: UserInfo, _ info: RequestInfo) {
+        self.user = user
+        verb = info.verb
+        isResource = info.isResource
+        group = info.group
+        version = info.version
+        resource = info.resource
+        subresource = info.subresource
+        namespace = info.namespace
+        name = info.name
+        path = info.path
+    }
+
+    /// Reads `resourceAttributes` or `nonResourceAttributes` of an access review's spec.
+    init(user: UserInfo, reviewSpec spec: JSONValue) {
+        self.user = user
+        if let attributes = spec["resourceAttributes"] {
+            verb = attributes["verb"]?.string ?? ""
+            group = attributes["group"]?.string ?? ""
+            version = attributes["version"]?.string ?? ""
+            resource = attributes["resource"]?.string ?? ""
+            subresource = attributes["subresource"]?.string ?? ""
+            namespace = attributes["namespace"]?.string.flatMap { $0.isEmpty ? nil : $0 }
+            name = attributes["name"]?.string ?? ""
+        } else {
+            isResource = false
+            verb = spec["nonResourceAttributes", "verb"]?.string ?? ""
+            path = spec["nonResourceAttributes", "path"]?.string ?? ""
+        }
+    }
+
+    /// `resource` or `resource/subresource`, as rules name it.
+    var resourcePath: String { subresource.isEmpty ? resource : "\(resource)/\(subresource)" }
+
+    /// What the refusal says, in apiserver's words.
+    var refusal: String {
+        guard isResource else {
+            return "forbidden: User \"\(user.name)\" cannot \(verb) path \"\(path)\""
+        }
+        let qualified = group.isEmpty ? resource : "\(resource).\(group)"
+        let subject = name.isEmpty ? "" : " \"\(name)\""
+        let place =
+            namespace.map { "in the namespace \"\($0)\"" } ?? "at the cluster scope"
+        return "\(qualified)\(subject) is forbidden: User \"\(user.name)\" cannot \(verb) resource "
+            + "\"\(resourcePath)\" in API group \"\(group)\" \(place)"
+    }
+}
+
+/// What the authorizer says, and why.
+struct AccessDecision: Sendable, Hashable {
+    var isAllowed: Bool
+    var reason = ""
+
+    static func allowed(_ reason: String) -> AccessDecision {
+        AccessDecision(isAllowed: true, reason: reason)
+    }
+    static let noOpinion = AccessDecision(isAllowed: false)
+}

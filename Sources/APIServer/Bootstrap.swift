@@ -1,0 +1,99 @@
+import JSON
+import KubernetesAPI
+import NetworkTypes
+import Store
+
+/// The objects that a cluster has from its first moment: namespaces, roles, the API's own Service.
+/// What exists already is left as its users made it, but for the API's endpoints.
+struct Bootstrap: Sendable {
+    let registry: Registry
+    let configuration: APIServer.Configuration
+
+    private static let namespaces = ["default", "kube-system", "kube-public", "kube-node-lease"]
+
+    func run() async throws {
+        for name in Self.namespaces {
+            try await ensure(.namespaces, ["metadata": ["name": .string(name)]])
+        }
+        for role in BootstrapRoles.clusterRoles {
+            try await ensure(BootstrapRoles.clusterRoleResource, role)
+        }
+        for binding in BootstrapRoles.clusterRoleBindings {
+            try await ensure(BootstrapRoles.clusterRoleBindingResource, binding)
+        }
+        try await publishAPI()
+    }
+
+    private func ensure(_ resource: Resource, _ object: JSONValue) async throws {
+        guard let kind = registry.kinds[resource] else { return }
+        let name = object["metadata", "name"]?.string ?? ""
+        let namespace = object["metadata", "namespace"]?.string
+        let key = registry.key(kind, namespace: namespace, name: name)
+        guard registry.store.get(key) == nil else { return }
+        _ = try await registry.create(
+            kind, namespace: namespace, SentObject(json: object), options: .internalWrite)
+    }
+
+    private func replace(_ resource: Resource, _ object: JSONValue) async throws {
+        guard let kind = registry.kinds[resource] else { return }
+        let name = object["metadata", "name"]?.string ?? ""
+        let namespace = object["metadata", "namespace"]?.string
+        let key = registry.key(kind, namespace: namespace, name: name)
+        guard registry.store.get(key) != nil else {
+            return try await ensure(resource, object)
+        }
+        _ = try await registry.update(
+            kind, namespace: namespace, name: name, SentObject(json: object),
+            options: .internalWrite)
+    }
+
+    // MARK: - default/kubernetes
+
+    private func publishAPI() async throws {
+        let name: JSONValue = "kubernetes"
+        let labels: JSONValue = ["component": "apiserver", "provider": "kubernetes"]
+        var spec: JSONValue = [
+            "type": "ClusterIP",
+            "ports": [["name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443]],
+        ]
+        spec["ports"] = [
+            [
+                "name": "https", "port": 443, "protocol": "TCP",
+                "targetPort": .integer(Int64(configuration.advertisePort)),
+            ]
+        ]
+        if let address = configuration.serviceCIDR.address(at: 1) {
+            spec["clusterIP"] = .string(address.description)
+        }
+        try await ensure(
+            .services,
+            [
+                "metadata": ["name": name, "namespace": "default", "labels": labels],
+                "spec": spec,
+            ])
+        let address = JSONValue.string(configuration.advertiseAddress.description)
+        let port: JSONValue = [
+            "name": "https", "port": .integer(Int64(configuration.advertisePort)),
+            "protocol": "TCP",
+        ]
+        try await replace(
+            .endpoints,
+            [
+                "metadata": [
+                    "name": name, "namespace": "default",
+                    "labels": ["endpointslice.kubernetes.io/skip-mirror": "true"],
+                ], "subsets": [["addresses": [["ip": address]], "ports": [port]]],
+            ])
+        try await replace(
+            .endpointSlices,
+            [
+                "metadata": [
+                    "name": name, "namespace": "default",
+                    "labels": ["kubernetes.io/service-name": "kubernetes"],
+                ],
+                "addressType": .string(configuration.advertiseAddress.family.rawValue),
+                "endpoints": [["addresses": [address], "conditions": ["ready": true]]],
+                "ports": [port],
+            ])
+    }
+}

@@ -1,0 +1,118 @@
+import JSON
+import KubernetesAPI
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+import NIOSSL
+import Store
+
+/// How the API server reaches nodes: by their internal address and with its own client certificate,
+/// on the port that they state (10250 where they state none).
+struct NodeConnections: Sendable {
+    static let defaultPort = 10250
+
+    let store: Store
+    /// nil where no client certificate for nodes was given.
+    let tls: NIOSSLContext?
+    let group: any EventLoopGroup
+
+    /// - Throws: 404 for a node that is not there, 503 for one without an address.
+    func target(node name: String, uri: String) throws -> TunnelTarget {
+        guard let tls else {
+            throw StatusError.internalError("no client certificate for nodes is configured")
+        }
+        let key = StoreKey(resource: Resource.nodes.qualifiedName, name: name)
+        guard let node = try store.get(key)?.decoded() else {
+            throw StatusError.notFound(.nodes, name: name)
+        }
+        let addresses = node["status", "addresses"]?.array ?? []
+        guard
+            let address = addresses.first(where: { $0["type"]?.string == "InternalIP" })?[
+                "address"]?.string
+        else {
+            throw StatusError(
+                code: 503, reason: "ServiceUnavailable",
+                message: "node \"\(name)\" has no InternalIP yet: is its agent running?")
+        }
+        let port =
+            node["status", "daemonEndpoints", "kubeletEndpoint"]?["Port"]?.int ?? Self.defaultPort
+        return TunnelTarget(host: address, port: port, tls: tls, uri: uri)
+    }
+
+    private typealias Connection = NIOAsyncChannel<HTTPClientResponsePart, HTTPClientRequestPart>
+
+    /// Passes the answer to a GET of the node on as it comes.
+    /// - Throws: a Status made of the node's answer where that is no success.
+    func stream(_ target: TunnelTarget, to stream: ResponseStream) async throws {
+        let connection: Connection
+        do {
+            connection = try await ClientBootstrap(group: group)
+                .connectTimeout(.seconds(10))
+                .connect(host: target.host, port: target.port) { channel in
+                    channel.eventLoop.makeCompletedFuture {
+                        let operations = channel.pipeline.syncOperations
+                        try operations.addHandler(
+                            NIOSSLClientHandler(context: target.tls, serverHostname: nil))
+                        try operations.addHTTPClientHandlers()
+                        return try Connection(wrappingChannelSynchronously: channel)
+                    }
+                }
+        } catch {
+            throw Self.unreachable(target, error)
+        }
+        try await connection.executeThenClose { inbound, outbound in
+            let headers = HTTPHeaders([
+                ("Host", "\(target.host):\(target.port)"), ("Connection", "close"),
+            ])
+            let head = HTTPRequestHead(
+                version: .http1_1, method: .GET, uri: target.uri, headers: headers)
+            try await outbound.write(.head(head))
+            try await outbound.write(.end(nil))
+            try await relay(inbound, to: stream)
+        }
+    }
+
+    private func relay(
+        _ inbound: NIOAsyncChannelInboundStream<HTTPClientResponsePart>, to stream: ResponseStream
+    ) async throws {
+        var refusal: HTTPResponseHead?
+        var text = ByteBuffer()
+        for try await part in inbound {
+            switch part {
+            case .head(let head) where head.status.code < 300:
+                try await stream.begin(
+                    status: head.status,
+                    contentType: head.headers.first(name: "content-type") ?? "text/plain")
+            case .head(let head): refusal = head
+            case .body(var bytes):
+                if refusal == nil {
+                    try await stream.send(bytes)
+                } else if text.readableBytes < 8192 {
+                    text.writeBuffer(&bytes)
+                }
+            case .end:
+                guard let refusal else { return }
+                throw Self.status(refusal, String(buffer: text))
+            }
+        }
+    }
+
+    private static func status(_ head: HTTPResponseHead, _ text: String) -> StatusError {
+        if let json = try? JSONValue(parsing: text), let error = StatusError(json: json) {
+            return error
+        }
+        let reason: String
+        switch head.status.code {
+        case 400: reason = "BadRequest"
+        case 404: reason = "NotFound"
+        default: reason = "InternalError"
+        }
+        return StatusError(code: Int(head.status.code), reason: reason, message: text)
+    }
+
+    static func unreachable(_ target: TunnelTarget, _ error: any Error) -> StatusError {
+        StatusError(
+            code: 502, reason: "BadGateway",
+            message: "cannot reach the node at \(target.host):\(target.port): \(error)")
+    }
+}

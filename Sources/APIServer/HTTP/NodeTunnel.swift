@@ -1,0 +1,221 @@
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+import NIOSSL
+
+/// A node's server and the request to make there.
+struct TunnelTarget: Sendable {
+    var host: String
+    var port: Int
+    var tls: NIOSSLContext
+    /// Path and query.
+    var uri: String
+}
+
+/// A connection to a node that has agreed to an upgrade: from then on bytes pass both ways as they
+/// come. Its channel shares the event loop of the client's.
+final class NodeTunnel: Sendable {
+    enum Outcome: Sendable {
+        case tunnel(NodeTunnel)
+        /// The node answered something else: to be passed on.
+        case refused(APIReply)
+    }
+
+    let responseHeaders: HTTPHeaders
+    private let channel: any Channel
+
+    fileprivate init(channel: any Channel, responseHeaders: HTTPHeaders) {
+        self.channel = channel
+        self.responseHeaders = responseHeaders
+    }
+
+    /// Headers that concern the upgrade and are passed on as they came; all others, the client's
+    /// credentials among them, stay here.
+    private static func isForwarded(_ name: String) -> Bool {
+        let name = name.lowercased()
+        return name.hasPrefix("sec-websocket-") || name == "upgrade" || name == "connection"
+            || name.hasPrefix("x-stream-protocol") || name == "user-agent" || name == "origin"
+    }
+
+    /// Connects to the node and asks it for the upgrade that the client asked for.
+    /// - Throws: the connection's error.
+    static func open(
+        _ target: TunnelTarget, for request: APIRequest, on eventLoop: any EventLoop
+    ) async throws -> Outcome {
+        let answer = eventLoop.makePromise(of: Outcome.self)
+        let channel: any Channel
+        do {
+            channel = try await ClientBootstrap(group: eventLoop)
+                .connectTimeout(.seconds(10))
+                .channelOption(ChannelOptions.tcpOption(.tcp_nodelay), value: 1)
+                .channelInitializer { channel in
+                    channel.eventLoop.makeCompletedFuture {
+                        let decoder = HTTPResponseDecoder(leftOverBytesStrategy: .forwardBytes)
+                        try channel.pipeline.syncOperations.addHandlers([
+                            NIOSSLClientHandler(context: target.tls, serverHostname: nil),
+                            HTTPRequestEncoder(), ByteToMessageHandler(decoder),
+                            UpgradeAnswerHandler(answer),
+                        ])
+                    }
+                }
+                .connect(host: target.host, port: target.port).get()
+        } catch {
+            answer.fail(error)
+            throw error
+        }
+        var headers = HTTPHeaders([("Host", "\(target.host):\(target.port)")])
+        for (name, value) in request.headers where isForwarded(name) {
+            headers.add(name: name, value: value)
+        }
+        if request.method == .POST { headers.add(name: "Content-Length", value: "0") }
+        let head = HTTPRequestHead(
+            version: .http1_1, method: request.method, uri: target.uri, headers: headers)
+        channel.write(HTTPClientRequestPart.head(head), promise: nil)
+        channel.writeAndFlush(HTTPClientRequestPart.end(nil), promise: nil)
+        return try await withTaskCancellationHandler {
+            try await answer.futureResult.get()
+        } onCancel: {
+            channel.close(promise: nil)
+        }
+    }
+
+    /// Joins both connections. Called on their event loop, after the client's 101 is written.
+    func attach(client: any Channel, onEnd: @escaping () -> Void) {
+        let (near, far) = RelayHandler.pair()
+        client.closeFuture.assumeIsolated().whenComplete { _ in onEnd() }
+        do {
+            let front = client.pipeline.syncOperations
+            try front.addHandler(near)
+            try Self.remove(HTTPStreamHandler.self, from: front)
+            try Self.remove(HTTPServerPipelineHandler.self, from: front)
+            try Self.remove(HTTPResponseEncoder.self, from: front)
+            try Self.remove(ByteToMessageHandler<HTTPRequestDecoder>.self, from: front)
+            let back = channel.pipeline.syncOperations
+            try back.addHandler(far)
+            try Self.remove(UpgradeAnswerHandler.self, from: back)
+            try Self.remove(HTTPRequestEncoder.self, from: back)
+            try Self.remove(ByteToMessageHandler<HTTPResponseDecoder>.self, from: back)
+        } catch {
+            client.close(promise: nil)
+            channel.close(promise: nil)
+        }
+    }
+
+    private static func remove<Handler: RemovableChannelHandler>(
+        _ type: Handler.Type, from operations: ChannelPipeline.SynchronousOperations
+    ) throws {
+        operations.removeHandler(context: try operations.context(handlerType: type), promise: nil)
+    }
+}
+
+/// Waits for the answer to the upgrade; an answer other than 101 is collected, up to a bound.
+private final class UpgradeAnswerHandler: ChannelInboundHandler, RemovableChannelHandler {
+    typealias InboundIn = HTTPClientResponsePart
+
+    private static let bodyLimit = 64 * 1024
+    private var promise: EventLoopPromise<NodeTunnel.Outcome>?
+    private var refusal: APIReply?
+    private var body = ByteBuffer()
+
+    init(_ promise: EventLoopPromise<NodeTunnel.Outcome>) { self.promise = promise }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        switch unwrapInboundIn(data) {
+        case .head(let head) where head.status == .switchingProtocols:
+            finish(
+                .success(
+                    .tunnel(NodeTunnel(channel: context.channel, responseHeaders: head.headers))))
+        case .head(let head):
+            refusal = APIReply(
+                status: head.status,
+                contentType: head.headers.first(name: "content-type") ?? "text/plain", pieces: [])
+        case .body(var part):
+            if body.readableBytes < Self.bodyLimit { body.writeBuffer(&part) }
+        case .end:
+            guard var reply = refusal else { return }
+            reply.pieces = [body]
+            finish(.success(.refused(reply)))
+            context.close(promise: nil)
+        }
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        finish(.failure(ChannelError.eof))
+        context.fireChannelInactive()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        finish(.failure(error))
+        context.close(promise: nil)
+    }
+
+    private func finish(_ result: Result<NodeTunnel.Outcome, any Error>) {
+        promise?.completeWith(result)
+        promise = nil
+    }
+}
+
+/// One end of a byte tunnel. It reads from its channel only while the other end can take more, so
+/// that neither side's bytes pile up here.
+private final class RelayHandler: ChannelDuplexHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    private var partner: RelayHandler?
+    private var context: ChannelHandlerContext?
+    private var hasPendingRead = false
+
+    static func pair() -> (RelayHandler, RelayHandler) {
+        let (first, second) = (RelayHandler(), RelayHandler())
+        first.partner = second
+        second.partner = first
+        return (first, second)
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) { self.context = context }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        self.context = nil
+        partner = nil
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        partner?.context?.write(data, promise: nil)
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) { partner?.context?.flush() }
+
+    func read(context: ChannelHandlerContext) {
+        if partner?.context?.channel.isWritable ?? true {
+            context.read()
+        } else {
+            hasPendingRead = true
+        }
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        if context.channel.isWritable, let partner, partner.hasPendingRead {
+            partner.hasPendingRead = false
+            partner.context?.read()
+        }
+        context.fireChannelWritabilityChanged()
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        partner?.finish()
+        context.fireChannelInactive()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        context.close(promise: nil)
+    }
+
+    /// Closes once everything written so far is on its way.
+    private func finish() {
+        guard let context else { return }
+        let channel = context.channel
+        context.writeAndFlush(wrapOutboundOut(ByteBuffer()))
+            .whenComplete { _ in channel.close(promise: nil) }
+    }
+}

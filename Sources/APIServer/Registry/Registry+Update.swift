@@ -1,0 +1,151 @@
+import JSON
+import KubernetesAPI
+import Store
+
+extension Registry {
+    /// Makes the new state of an object from the newest one. Called outside the transaction first,
+    /// and again within it where another write came in between; so it must be pure.
+    typealias Change = @Sendable (_ current: JSONValue) throws -> JSONValue
+
+    /// Replaces an object, or its status.
+    func update(
+        _ kind: Kind, namespace: String?, name: String, subresource: String = "",
+        _ sent: SentObject, options: WriteOptions
+    ) async throws -> WriteResult {
+        let (decoded, warnings) = try decode(sent, kind, options: options)
+        let object = try withNamespace(decoded, kind, namespace)
+        let stated = object["metadata", "name"]?.string ?? ""
+        guard stated == name else {
+            throw StatusError.badRequest(
+                "the name of the object (\(stated)) does not match the name on the URL (\(name))")
+        }
+        let key = key(kind, namespace: namespace, name: name)
+        return try await change(
+            kind, key, subresource: subresource, options: options, warnings: warnings
+        ) { _ in object }
+    }
+
+    /// Reads, changes, checks and writes back; a write in between makes it start again inside the
+    /// transaction, so that nothing is lost and nobody sees a conflict that is not his.
+    func change(
+        _ kind: Kind, _ key: StoreKey, subresource: String, options: WriteOptions,
+        warnings: [String] = [], _ change: @escaping Change
+    ) async throws -> WriteResult {
+        guard let base = store.get(key) else {
+            throw StatusError.notFound(kind.resource, name: key.name)
+        }
+        let candidate = try next(kind, from: base, subresource: subresource, change)
+        let stored = try await commit(isDryRun: options.isDryRun) { [self] transaction in
+            guard let newest = transaction.get(key) else {
+                throw StatusError.notFound(kind.resource, name: key.name)
+            }
+            let outcome =
+                newest.revision == base.revision
+                ? candidate : try next(kind, from: newest, subresource: subresource, change)
+            return try store(
+                outcome, kind, key, newest: newest, in: &transaction, isDryRun: options.isDryRun)
+        }
+        return WriteResult(object: stored, warnings: warnings)
+    }
+
+    /// A new state that is ready to be stored.
+    private struct NextState: Sendable {
+        var old: JSONValue
+        var new: JSONValue
+        var isUnchanged: Bool
+        /// The last finalizer of a deleted object is gone.
+        var isRemoval: Bool
+    }
+
+    private func next(
+        _ kind: Kind, from base: StoredObject, subresource: String, _ change: Change
+    ) throws -> NextState {
+        let old = try base.decoded()
+        var new = try change(old)
+        try checkPreconditions(kind, base: base, old: old, new: new)
+        new = Self.keepingFixedMetadata(of: old, in: new)
+        new = kind.defaulted(new)
+        switch subresource {
+        case "": kind.prepareForUpdate(old: old, new: &new)
+        case "status": kind.prepareForStatusUpdate(old: old, new: &new)
+        default: break  // binding and finalize have made the change that is theirs to make
+        }
+        let isChecked = subresource.isEmpty || subresource == "status"
+        let errors = isChecked ? kind.validateUpdate(old: old, new: new) : []
+        guard errors.isEmpty else {
+            throw StatusError.invalid(kind.resource, name: base.key.name, errors)
+        }
+        return NextState(
+            old: old, new: new, isUnchanged: Self.isSame(old, new), isRemoval: Self.isRemoval(new))
+    }
+
+    private func store(
+        _ next: NextState, _ kind: Kind, _ key: StoreKey, newest: StoredObject,
+        in transaction: inout StoreTransaction, isDryRun: Bool
+    ) throws -> StoredObject {
+        if next.isRemoval {
+            try remove(kind, key, object: next.new, in: &transaction, isDryRun: isDryRun)
+            return newest
+        }
+        guard !next.isUnchanged else { return newest }
+        let allocated = try allocations.allocate(
+            kind, new: next.new, old: next.old, in: transaction, isDryRun: isDryRun)
+        return try transaction.update(key, allocated)
+    }
+
+    private func checkPreconditions(
+        _ kind: Kind, base: StoredObject, old: JSONValue, new: JSONValue
+    ) throws {
+        if let version = new["metadata", "resourceVersion"]?.string, !version.isEmpty,
+            version != "0", version != String(base.revision)
+        {
+            throw StatusError.conflict(kind.resource, name: base.key.name)
+        }
+        if let uid = new["metadata", "uid"]?.string, !uid.isEmpty,
+            let held = old["metadata", "uid"]?.string, uid != held
+        {
+            throw StatusError.conflict(
+                kind.resource, name: base.key.name,
+                because: "Precondition failed: UID in precondition: \(uid), UID in object meta: "
+                    + held)
+        }
+    }
+
+    /// What a client cannot change, whatever it sends.
+    private static func keepingFixedMetadata(of old: JSONValue, in new: JSONValue) -> JSONValue {
+        var new = new
+        if new["metadata"] == nil { new["metadata"] = [:] }
+        for field in [
+            "uid", "name", "namespace", "creationTimestamp", "deletionTimestamp",
+            "deletionGracePeriodSeconds", "generation", "resourceVersion", "selfLink",
+        ] {
+            new["metadata", field] = old["metadata", field]
+        }
+        return new
+    }
+
+    /// True where nothing differs but what every write touches.
+    private static func isSame(_ old: JSONValue, _ new: JSONValue) -> Bool {
+        func comparable(_ value: JSONValue) -> JSONValue {
+            var value = value
+            if let entries = value["metadata", "managedFields"]?.array {
+                value["metadata", "managedFields"] = .array(
+                    entries.map { entry in
+                        var entry = entry
+                        entry["time"] = nil
+                        return entry
+                    })
+            }
+            return value
+        }
+        return old == new || comparable(old) == comparable(new)
+    }
+
+    private static func isRemoval(_ object: JSONValue) -> Bool {
+        object["metadata", "deletionTimestamp"] != nil
+            && (object["metadata", "finalizers"]?.array ?? []).isEmpty
+            && (object["metadata", "deletionGracePeriodSeconds"]?.integer ?? 0) == 0
+            && (object["kind"]?.string != "Namespace"
+                || (object["spec", "finalizers"]?.array ?? []).isEmpty)
+    }
+}
