@@ -67,7 +67,7 @@ public enum Expression: Hashable, Sendable {
     case lookup(set: String, key: Register, isInverted: Bool)
     /// Loads what the map has for the key; breaks the rule where it has nothing.
     case map(String, key: Register, into: Register)
-    /// Takes the verdict the map has for the key; goes on with the rule where it has none.
+    /// Takes the verdict the map has for the key; breaks the rule where it has none.
     case verdictMap(String, key: Register)
     /// Loads a constant.
     case immediate(Value, into: Register)

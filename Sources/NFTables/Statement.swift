@@ -21,7 +21,7 @@ public enum Statement: Hashable, Sendable {
     case range(Selector, first: Value, last: Value, isInverted: Bool)
     /// Goes on where the set holds the key (or lacks it, where inverted).
     case lookup([Selector], set: String, isInverted: Bool)
-    /// Takes the verdict the map has for the key; the rule goes on where it has none.
+    /// Takes the verdict the map has for the key; where it has none, the next rule is tried.
     case verdictMap([Selector], name: String)
     /// Ends the rule.
     case verdict(Verdict)
