@@ -149,7 +149,7 @@ extension Worker {
             let client = UnsafeRawPointer(message + query.cookieOffset)
                 .loadUnaligned(as: UInt64.self)
             opt.cookie = cookie.make(
-                client: client, address: clientNumber(origin),
+                client: client, address: clientAddress(origin) ?? .v4(0),
                 nowSeconds: SystemClock.unixSeconds())
         }
         if query.wantsServerID { opt.serverID = configuration.serverID }
@@ -166,13 +166,10 @@ extension Worker {
             client: raw.loadUnaligned(as: UInt64.self),
             middle: raw.loadUnaligned(fromByteOffset: 8, as: UInt64.self),
             hash: raw.loadUnaligned(fromByteOffset: 16, as: UInt64.self),
-            address: clientNumber(origin), nowSeconds: SystemClock.unixSeconds())
+            address: clientAddress(origin) ?? .v4(0), nowSeconds: SystemClock.unixSeconds())
     }
 
     // MARK: - Clients
-
-    /// The client's address as a number; IPv4 in the low 32 bits.
-    func clientNumber(_ origin: Origin) -> UInt128 { clientAddress(origin)?.numericValue ?? 0 }
 
     /// The client's address.
     func clientAddress(_ origin: Origin) -> IPAddress? {
