@@ -194,10 +194,10 @@ struct InMemoryState: Sendable {
         try check(element, state.set)
         let deadline = deadline(of: element, in: state.set)
         if let present = element.isCatchAll ? state.catchAll : live(state.entries[element.key]) {
-            if present.element.content != element.content {
-                throw Refusal(errorNumber: EBUSY, element: element)
-            }
-            if isExclusive || present.element.lastKey != element.lastKey {
+            let isAlike =
+                present.element.content == element.content
+                && present.element.lastKey == element.lastKey
+            if isExclusive || !isAlike {
                 throw Refusal(errorNumber: EEXIST, element: element)
             }
             return

@@ -206,7 +206,7 @@ struct PacketEvaluator {
         case .hash(let from, let byteCount, let modulus, let seed, let offset, let into):
             let start = Int(from.index) * 4
             let bytes = Array(registers[start..<min(start + byteCount, 64)])
-            let scaled = UInt64(jenkinsHash(bytes, seed: seed)) * UInt64(modulus) >> 32
+            let scaled = (UInt64(jenkinsHash(bytes, seed: seed)) * UInt64(modulus)) >> 32
             set(into, UInt32(scaled) + offset)
         case .immediate(let value, let register): set(register, value.bytes[...])
         case .bitwise(let from, let into, let mask, let xor):
