@@ -1,0 +1,71 @@
+import NFTables
+import NetworkTypes
+
+/// What one family's table holds in the kernel, as far as it concerns the proxy.
+struct KernelReading {
+    /// False where the table is not there at all.
+    var exists = false
+    /// The fingerprint of the chains; nil where there is none.
+    var fingerprint: String?
+    /// The treatments that have a number and a chain.
+    var numbers: [Dispatch: UInt32] = [:]
+    /// Chains that are there.
+    var chains: Set<String> = []
+    /// The elements that Services account for.
+    var elements: [ElementID: Value] = [:]
+
+    /// True where the sets are those of this layout, so that elements can be compared.
+    var hasCurrentLayout: Bool {
+        fingerprint?.hasPrefix("portolan layout \(Ruleset.layoutVersion) ") == true
+    }
+
+    /// The reading of a table that is not there.
+    init() {}
+
+    /// Reads a family's table.
+    init(_ ruleset: Ruleset, from backend: any NFTablesBackend) throws {
+        guard try backend.tables().contains(ruleset.table) else { return }
+        exists = true
+        chains = Set(try backend.chains(in: ruleset.table).map(\.name))
+        guard chains.contains("postrouting") else { return }
+        fingerprint = try backend.rules(in: ruleset.table, chain: "postrouting").first?.rule.comment
+        guard hasCurrentLayout else { return }
+        for set in [ruleset.treatments, ruleset.shortCircuitTreatments] {
+            for element in try backend.elements(of: set) {
+                guard case .verdict(.goto(let chain)) = element.content,
+                    let dispatch = Dispatch(chainName: chain)
+                else { continue }
+                numbers[dispatch] = element.key.number()
+            }
+        }
+        for set in ElementSet.allCases {
+            for element in try backend.elements(of: set.named(in: ruleset)) {
+                let id = ElementID(family: ruleset.family, set: set, key: element.key)
+                elements[id] = set.value(of: element)
+            }
+        }
+    }
+
+    /// What must change so that the kernel holds `desired` of this family.
+    func difference(
+        to desired: [ElementID: Value], _ family: IPAddress.Family
+    ) -> ElementChanges {
+        var changes = ElementChanges()
+        for (id, value) in elements where desired[id] != value { changes.remove(id, value) }
+        for (id, value) in desired where id.family == family && elements[id] != value {
+            changes.add(id, value)
+        }
+        return changes
+    }
+}
+
+extension ElementSet {
+    /// What `ElementChanges` keeps for an element.
+    fileprivate func value(of element: Element) -> Value {
+        switch self {
+        case .hairpins, .locallyServed: Value()
+        case .allowedSources: element.lastKey ?? element.key
+        default: if case .value(let value) = element.content { value } else { Value() }
+        }
+    }
+}

@@ -1,0 +1,333 @@
+import KubernetesAPI
+import NFTables
+import Netlink
+import NetworkTypes
+
+/// Everything between objects and kernel, synchronous and for one thread: objects come in, `flush`
+/// brings the kernel to what they say. Tests drive it with plain objects.
+final class ProxyEngine {
+    private let backend: any NFTablesBackend
+    private let flows: ConntrackSocket?
+    private(set) var compiler: ServiceCompiler
+    private(set) var planner: RulesetPlanner
+    private(set) var statistics = ProxyStatistics()
+
+    private var services: [ObjectKey: Service] = [:]
+    private var slices: [ObjectKey: [ObjectKey: EndpointSlice]] = [:]
+    private var dirty: Set<ObjectKey> = []
+    private var isLoaded = false
+
+    /// Elements in one transaction while everything is loaded.
+    static let chunkLimit = 20_000
+
+    /// - Parameter flows: connection tracking; nil leaves flows alone.
+    init(
+        options: RulesetOptions, families: [IPAddress.Family], node: NodeContext,
+        backend: any NFTablesBackend, flows: ConntrackSocket?
+    ) {
+        planner = RulesetPlanner(options, families: families)
+        compiler = ServiceCompiler(node: node)
+        self.backend = backend
+        self.flows = flows
+    }
+
+    // MARK: - Objects
+
+    /// True where `flush` has something to do.
+    var hasWork: Bool { !isLoaded || !dirty.isEmpty }
+
+    /// Takes a Service as it is now; nil where it is gone.
+    func note(_ key: ObjectKey, service: Service?) {
+        services[key] = service
+        dirty.insert(key)
+    }
+
+    /// Takes a slice as it was and as it is now.
+    func note(sliceChangedFrom old: EndpointSlice?, to new: EndpointSlice?) {
+        if let old, let key = old.serviceKey {
+            slices[key]?[old.key] = nil
+            if slices[key]?.isEmpty == true { slices[key] = nil }
+            dirty.insert(key)
+        }
+        if let new, let key = new.serviceKey {
+            slices[key, default: [:]][new.key] = new
+            dirty.insert(key)
+        }
+    }
+
+    /// Takes what is new about the node; every Service is looked at again.
+    func note(node: NodeContext) {
+        guard node != compiler.node else { return }
+        compiler.node = node
+        dirty.formUnion(services.keys)
+    }
+
+    /// The rules of a Service as they are programmed.
+    func rules(of key: ObjectKey) -> ServiceRules? { planner.services[key] }
+
+    // MARK: - Kernel
+
+    /// Brings the kernel to what the objects say: at first everything, later what changed.
+    /// - Throws: what the backend throws. Then call `repair` before the next `flush`.
+    func flush() throws {
+        guard isLoaded else { return try load() }
+        var changes = PlannedChanges()
+        compileDirty(&changes)
+        guard !changes.isEmpty else { return finish(changes) }
+        for transaction in changes.transactions(planner.ruleset) {
+            try backend.apply(transaction)
+            statistics.transactionCount += 1
+            statistics.changedElementCount += transaction.changeCount
+        }
+        finish(changes)
+    }
+
+    private func compileDirty(_ changes: inout PlannedChanges) {
+        for key in dirty {
+            let rules = services[key].flatMap {
+                compiler.compile(
+                    $0, slices: (slices[key] ?? [:]).values, previous: planner.services[key])
+            }
+            planner.set(rules, for: key, &changes)
+        }
+        dirty = []
+    }
+
+    /// Loads everything, into tables that are there already where that is possible: their rules
+    /// hold until the moment each is replaced.
+    private func load() throws {
+        var readings: [IPAddress.Family: KernelReading] = [:]
+        for family in planner.families {
+            let reading = try KernelReading(planner.ruleset(family), from: backend)
+            readings[family] = reading
+            planner.adopt(reading.numbers, family)
+        }
+        var changes = PlannedChanges()
+        compileDirty(&changes)
+        let desired = planner.allElements()
+        for family in planner.families {
+            let reading = readings[family] ?? KernelReading()
+            try load(family, desired: desired, over: reading)
+        }
+        isLoaded = true
+        finish(changes)
+        try reconcileAllFlows()
+    }
+
+    private func load(
+        _ family: IPAddress.Family, desired: [ElementID: Value], over reading: KernelReading
+    ) throws {
+        let ruleset = planner.ruleset(family)
+        let isFresh = !reading.exists
+        var frame = Transaction()
+        if reading.exists, !reading.hasCurrentLayout { frame.destroy(ruleset.table) }
+        ruleset.addFrame(refusesUnknown: !isFresh, to: &frame)
+        for (dispatch, number) in planner.numbers(family) {
+            ruleset.add(dispatch, number, to: &frame)
+        }
+        let changes = reading.difference(to: desired, family)
+        let isReplaced = reading.exists && !reading.hasCurrentLayout
+        let parts = changes.transactions(
+            planner.ruleset, limit: isReplaced ? .max : Self.chunkLimit)
+        if isReplaced {
+            for part in parts { frame.append(part) }
+            try apply(frame)
+            return
+        }
+        try apply(frame)
+        for part in parts { try apply(part) }
+        if isFresh {
+            var last = Transaction()
+            ruleset.addFrame(refusesUnknown: true, to: &last)
+            try apply(last)
+        }
+    }
+
+    private func apply(_ transaction: Transaction) throws {
+        try backend.apply(transaction)
+        statistics.transactionCount += 1
+        statistics.changedElementCount += transaction.changeCount
+    }
+
+    // MARK: - Audit
+
+    /// Compares the kernel with memory, and repairs what differs.
+    /// - Returns: how many elements, chains and rules differed.
+    @discardableResult
+    func audit() throws -> Int {
+        var differences = 0
+        let desired = planner.allElements()
+        for family in planner.families {
+            let ruleset = planner.ruleset(family)
+            let reading = try KernelReading(ruleset, from: backend)
+            var repair = Transaction()
+            var isFrameIntact = reading.exists && reading.fingerprint == ruleset.fingerprint
+            if isFrameIntact { isFrameIntact = try chainsAgree(ruleset, reading) }
+            if !isFrameIntact {
+                differences += 1
+                if reading.exists, !reading.hasCurrentLayout { repair.destroy(ruleset.table) }
+                ruleset.addFrame(refusesUnknown: true, to: &repair)
+            }
+            for (dispatch, number) in planner.numbers(family)
+            where !isFrameIntact || reading.numbers[dispatch] != number {
+                if reading.numbers[dispatch] != nil { differences += 1 }
+                ruleset.add(dispatch, number, to: &repair)
+            }
+            let changes = reading.difference(to: desired, family)
+            differences += changes.count
+            for part in changes.transactions(planner.ruleset) { repair.append(part) }
+            if !repair.isEmpty { try apply(repair) }
+        }
+        try sweepUnusedTreatments()
+        statistics.auditCount += 1
+        statistics.repairedDifferenceCount += differences
+        return differences
+    }
+
+    /// True where every chain has the rules it should have, counters aside.
+    private func chainsAgree(_ ruleset: Ruleset, _ reading: KernelReading) throws -> Bool {
+        var wanted = ruleset.fixedRules(refusesUnknown: true)
+        for dispatch in planner.numbers(ruleset.family).keys {
+            wanted += ruleset.rules(for: dispatch)
+        }
+        let present = try backend.rules(in: ruleset.table, chain: nil)
+        guard present.count == wanted.count, present.allSatisfy(\.isComplete) else { return false }
+        let byChain = Dictionary(grouping: present.map(\.rule), by: \.chain)
+        for (chain, rules) in Dictionary(grouping: wanted, by: \.chain)
+        where byChain[chain]?.map(\.expressions) != rules.map(\.expressions) {
+            return false
+        }
+        return true
+    }
+
+    private func sweepUnusedTreatments() throws {
+        for (family, dispatch, number) in planner.forgetUnusedTreatments() {
+            let ruleset = planner.ruleset(family)
+            var transaction = Transaction()
+            ruleset.remove(dispatch, number, from: &transaction)
+            if !dispatch.isFixed {
+                transaction.delete(chain: dispatch.chainName, in: ruleset.table)
+            }
+            try apply(transaction)
+        }
+    }
+
+    // MARK: - Flows and clients
+
+    private func finish(_ changes: PlannedChanges) {
+        do {
+            try forgetClients(changes.forgotten)
+            try deleteFlows(changes.udpFrontends)
+        } catch {
+            // The rules are in force; what is left over is found by the next audit.
+            statistics.followUpFailureCount += 1
+        }
+    }
+
+    private func deleteFlows(_ frontends: [Frontend: Set<Backend>]) throws {
+        guard let flows, !frontends.isEmpty else { return }
+        statistics.conntrackSyncCount += 1
+        for family in Set(frontends.keys.map(\.family)) {
+            let stale = StaleFlows(frontends: frontends, family: family)
+            statistics.deletedFlowCount += try flows.deleteFlows(
+                ConntrackFilter(family, transport: .udp), where: stale.contains)
+        }
+    }
+
+    /// Looks at every UDP flow there is: at start nobody knows what changed since.
+    private func reconcileAllFlows() throws {
+        var frontends: [Frontend: Set<Backend>] = [:]
+        for (key, rules) in planner.services {
+            for (port, frontend) in rules.frontends
+            where port.port.transport == .udp && planner.owners[frontend.frontend] == key {
+                frontends[frontend.frontend] = Set(port.slots).union(port.retained)
+            }
+        }
+        try deleteFlows(frontends)
+    }
+
+    /// How many clients the rules remember for session affinity.
+    func rememberedClientCount() throws -> Int {
+        try planner.families.reduce(0) { sum, family in
+            let ruleset = planner.ruleset(family)
+            return try sum + backend.elements(of: ruleset.affinity).count
+                + backend.elements(of: ruleset.nodePortAffinity).count
+        }
+    }
+
+    private func forgetClients(_ frontends: [Frontend: Set<Backend>?]) throws {
+        guard !frontends.isEmpty else { return }
+        for family in planner.families {
+            let ruleset = planner.ruleset(family)
+            for (kind, set) in [
+                (FrontendKind.address, ruleset.affinity), (.nodePort, ruleset.nodePortAffinity),
+            ] {
+                let keys = Dictionary(
+                    uniqueKeysWithValues: frontends.filter {
+                        $0.key.kind == kind && $0.key.family == family
+                    }.map { ($0.key.key, $0.value) })
+                guard !keys.isEmpty else { continue }
+                let stale = try backend.elements(of: set).filter { element in
+                    guard let backends = keys[element.key.withoutSource(family)] else {
+                        return false
+                    }
+                    guard let backends else { return true }
+                    return backends.contains { .value($0.value) == element.content }
+                }
+                // One at a time: an element may expire between the reading and the deletion.
+                for element in stale {
+                    var transaction = Transaction()
+                    transaction.delete([Element(element.key)], from: set)
+                    do { try backend.apply(transaction) } catch let error as TransactionError
+                        where error.isMissingElement
+                    { continue }
+                    statistics.forgottenClientCount += 1
+                }
+            }
+        }
+    }
+}
+
+/// Decides which UDP flows lead to endpoints that do not serve.
+struct StaleFlows {
+    var frontends: [Frontend: Set<Backend>]
+    var family: IPAddress.Family
+
+    /// True where the flow was sent to a frontend and is answered by none of its endpoints.
+    func contains(_ flow: ConntrackFlow) -> Bool {
+        let port = ProtocolPort(.udp, flow.original.destinationPort)
+        let answering = Backend(address: flow.reply.source, port: flow.reply.sourcePort)
+        if let may = frontends[.address(flow.original.destination, port)] {
+            return !may.contains(answering)
+        }
+        // A flow to the port on another machine passes through and is none of ours: only
+        // translated ones can lead to an endpoint that is gone.
+        guard let may = frontends[.nodePort(family, port)] else { return false }
+        return flow.status & CTStatus.dnat.rawValue != 0 && !may.contains(answering)
+    }
+}
+
+/// Counts of what the engine did.
+struct ProxyStatistics: Sendable {
+    var transactionCount = 0
+    var changedElementCount = 0
+    var auditCount = 0
+    var repairedDifferenceCount = 0
+    var followUpFailureCount = 0
+    var conntrackSyncCount = 0
+    var deletedFlowCount = 0
+    var forgottenClientCount = 0
+}
+
+extension Value {
+    /// A key of an affinity map without the client's address, which comes first.
+    fileprivate func withoutSource(_ family: IPAddress.Family) -> Value {
+        let key = Value(bytes: bytes.dropFirst(family.bitCount / 8))
+        return key
+    }
+}
+
+extension TransactionError {
+    /// True where the only fault is that an element was gone already.
+    fileprivate var isMissingElement: Bool { failures.allSatisfy { $0.errorNumber == 2 } }
+}

@@ -1,0 +1,187 @@
+import NFTables
+import NetworkTypes
+
+extension Dispatch {
+    /// The name of the chain that treats packets so. It says all there is to know, so that a chain
+    /// found in the kernel can be read back.
+    var chainName: String {
+        switch treatment {
+        case .reject: return Ruleset.Ending.noEndpoints.rawValue + suffix
+        case .drop: return Ruleset.Ending.noLocalEndpoints.rawValue + suffix
+        case .guarded: return "guard"
+        case .cluster, .external, .local, .direct:
+            var name = kind == .nodePort ? "port-" : "to-"
+            name += "\(treatment.rawValue)-\(range.offset)-\(range.count)"
+            if let affinityTimeoutSeconds { name += "-\(affinityTimeoutSeconds)" }
+            return name
+        }
+    }
+
+    private var suffix: String { kind == .nodePort ? "-port" : "" }
+
+    /// Reads a name back; nil where it is none of a treatment's.
+    init?(chainName: String) {
+        for kind in FrontendKind.allCases {
+            for treatment in [Treatment.reject, .drop, .guarded] {
+                let dispatch = Dispatch.without(treatment, kind: kind)
+                if dispatch.chainName == chainName {
+                    self = dispatch
+                    return
+                }
+            }
+        }
+        let parts = chainName.split(separator: "-", omittingEmptySubsequences: false)
+        guard (4...5).contains(parts.count), ["to", "port"].contains(parts[0]),
+            let treatment = Treatment(rawValue: String(parts[1])),
+            let offset = Int(parts[2]), let count = Int(parts[3])
+        else { return nil }
+        self.init(
+            kind: parts[0] == "port" ? .nodePort : .address, treatment: treatment,
+            range: SlotRange(offset: offset, count: count),
+            affinityTimeoutSeconds: parts.count == 5 ? Int(parts[4]) : nil)
+        guard self.chainName == chainName else { return nil }
+    }
+
+    /// True where the chain is one of `Ruleset.fixedChains`.
+    var isFixed: Bool {
+        switch treatment {
+        case .guarded: true
+        case .reject, .drop: kind == .address
+        case .cluster, .external, .local, .direct: false
+        }
+    }
+}
+
+extension Ruleset {
+    /// The rules of the chain of a treatment; empty for a fixed chain.
+    func rules(for dispatch: Dispatch) -> [Rule] {
+        guard !dispatch.isFixed else { return [] }
+        let name = dispatch.chainName
+        var statements: [[Statement]] = dispatch.kind == .nodePort ? nodeAddressMatch : []
+        switch dispatch.treatment {
+        case .reject: statements.append([.verdict(.goto(Ending.noEndpoints.rawValue))])
+        case .drop: statements.append([.verdict(.goto(Ending.noLocalEndpoints.rawValue))])
+        case .cluster: statements += markUnlessPod
+        case .external: statements.append([.setMark(bits: options.masqueradeBit)])
+        case .local: statements += shortCircuitStatements(dispatch.kind)
+        case .direct, .guarded: break
+        }
+        if dispatch.range.count > 0 {
+            statements += translation(dispatch)
+        } else if dispatch.treatment == .local {
+            statements.append([.verdict(.goto(Ending.noLocalEndpoints.rawValue))])
+        }
+        return statements.map { rule(name, $0) }
+    }
+
+    private var markUnlessPod: [[Statement]] {
+        let mark = Statement.setMark(bits: options.masqueradeBit)
+        if options.masqueradesAll { return [[mark]] }
+        let prefixes = options.podCIDRs.filter { $0.family == family }
+        // Without a pod range there is no telling who is outside: then nobody is masqueraded.
+        if prefixes.isEmpty { return [] }
+        return [prefixes.map { .match(source, in: $0, isInverted: true) } + [mark]]
+    }
+
+    private func shortCircuitStatements(_ kind: FrontendKind) -> [[Statement]] {
+        let chain = kind == .address ? "short-circuit" : "node-port-short-circuit"
+        return options.podCIDRs.filter { $0.family == family }.map {
+            [.match(source, in: $0), .verdict(.goto(chain))]
+        } + [[.sourceIsLocal, .setMark(bits: options.masqueradeBit), .verdict(.goto(chain))]]
+    }
+
+    // MARK: - Translation
+
+    private func translation(_ dispatch: Dispatch) -> [[Statement]] {
+        let isAddress = dispatch.kind == .address
+        let map = Selector.map(
+            key(dispatch.kind) + [
+                .random(
+                    modulus: UInt32(dispatch.range.count), offset: UInt32(dispatch.range.offset))
+            ],
+            name: isAddress ? endpoints.name : nodePortEndpoints.name,
+            fields: [family == .ipv4 ? .ipv4Address : .ipv6Address, .inetService])
+        let plain: [Statement] = [.destinationNAT(table.family, to: map)]
+        guard let seconds = dispatch.affinityTimeoutSeconds else { return [plain] }
+        let set = isAddress ? affinity.name : nodePortAffinity.name
+        let milliseconds = UInt64(seconds) * 1000
+        return [
+            [.expressions(recalling(dispatch.kind, map: map, set: set, milliseconds))],
+            [.expressions(learning(dispatch.kind, map: map, set: set, milliseconds))],
+            plain,  // where the set is full
+        ]
+    }
+
+    /// Sends a client that is known to its endpoint, and starts its timeout anew. Ends the rule
+    /// where the client is unknown.
+    private func recalling(
+        _ kind: FrontendKind, map: Selector, set: String, _ timeoutMilliseconds: UInt64
+    ) -> [Expression] {
+        var expressions: [Expression] = []
+        let data = load([source] + key(kind), into: 0, &expressions)
+        expressions.append(.map(set, key: .first, into: Register(data)))
+        expressions.append(
+            .dynamicSet(
+                DynamicSet(
+                    .update, set: set, key: .first, data: Register(data),
+                    timeoutMilliseconds: timeoutMilliseconds)))
+        expressions.append(.nat(nat(address: data)))
+        return expressions
+    }
+
+    /// Draws an endpoint, remembers it for the client, and sends the client there: one draw for
+    /// both, which is why the registers are chosen by hand.
+    private func learning(
+        _ kind: FrontendKind, map: Selector, set: String, _ timeoutMilliseconds: UInt64
+    ) -> [Expression] {
+        var expressions: [Expression] = []
+        let clientKey = load([map], into: 0, &expressions)
+        load([source] + key(kind), into: clientKey, &expressions)
+        expressions.append(
+            .dynamicSet(
+                DynamicSet(
+                    .update, set: set, key: Register(clientKey), data: .first,
+                    timeoutMilliseconds: timeoutMilliseconds)))
+        expressions.append(.nat(nat(address: 0)))
+        return expressions
+    }
+
+    private func nat(address: UInt32) -> NAT {
+        let addressRegisters: UInt32 = family == .ipv4 ? 1 : 4
+        return NAT(
+            .destination, family: table.family, address: Register(address),
+            port: Register(address + addressRegisters))
+    }
+
+    /// Loads selectors side by side from a register on, and returns the first free one.
+    @discardableResult
+    private func load(
+        _ selectors: [Selector], into first: UInt32, _ expressions: inout [Expression]
+    ) -> UInt32 {
+        var next = first
+        for selector in selectors {
+            append(selector, into: next, &expressions)
+            next += UInt32((selector.byteCount + 3) / 4)
+        }
+        return next
+    }
+
+    private func append(
+        _ selector: Selector, into index: UInt32, _ expressions: inout [Expression]
+    ) {
+        let register = Register(index)
+        switch selector {
+        case .payload(let base, let offset, let byteCount):
+            expressions.append(
+                .payload(base, offset: offset, byteCount: byteCount, into: register))
+        case .meta(let key): expressions.append(.meta(key, into: register))
+        case .numberGenerator(let generator, let modulus, let offset):
+            expressions.append(
+                .numberGenerator(generator, modulus: modulus, offset: offset, into: register))
+        case .map(let key, let name, _):
+            load(key, into: index, &expressions)
+            expressions.append(.map(name, key: register, into: register))
+        case .ct, .fib, .hash, .bitwise, .constant: break  // no key of this ruleset has them
+        }
+    }
+}
