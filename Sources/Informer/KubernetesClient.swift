@@ -89,11 +89,3 @@ public struct WatchEvent: Sendable {
         self.object = object
     }
 }
-
-/// The kinds of patch; the raw value is the content type.
-public enum PatchType: String, Sendable {
-    case json = "application/json-patch+json"
-    case merge = "application/merge-patch+json"
-    case strategicMerge = "application/strategic-merge-patch+json"
-    case apply = "application/apply-patch+yaml"
-}
