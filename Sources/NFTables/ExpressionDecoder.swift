@@ -223,8 +223,9 @@ extension Expression {
 extension Value {
     /// Reads an attribute that nests NFTA_DATA_VALUE.
     init?(attribute: ByteView) {
-        guard let value = attribute.attribute(NFTA_DATA_VALUE) else { return nil }
-        self.init(bytes: value.bytes)
+        // The first and only attribute of its nest.
+        guard attribute.count >= 4, attribute.uint16(at: 2) & 0x3FFF == 1 else { return nil }
+        self.init(view: attribute.dropFirst(4, byteCount: Int(attribute.uint16()) - 4))
     }
 }
 

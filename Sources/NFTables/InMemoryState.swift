@@ -81,9 +81,15 @@ struct InMemoryState: Sendable {
             if isUsed(table, { $0.names(set: name) }) { throw Refusal(errorNumber: EBUSY) }
             tables[table]?.sets[name] = nil
         case .addElements(let elements, let set, let isExclusive):
-            for element in elements { try add(element, to: set, isExclusive: isExclusive) }
+            try withSet(set) { (content, state) throws(Refusal) in
+                for element in elements {
+                    try state.add(element, to: &content, isExclusive: isExclusive)
+                }
+            }
         case .deleteElements(let elements, let set):
-            for element in elements { try delete(element, from: set) }
+            try withSet(set) { (content, state) throws(Refusal) in
+                for element in elements { try state.delete(element, from: &content) }
+            }
         case .addCounter(let counter):
             guard tables[counter.table] != nil else { throw Refusal(errorNumber: ENOENT) }
             if tables[counter.table]?.counters[counter.name] == nil {
@@ -187,34 +193,45 @@ struct InMemoryState: Sendable {
         if !isAlike { throw Refusal(errorNumber: EEXIST) }
     }
 
-    private mutating func add(
-        _ element: Element, to set: NamedSet, isExclusive: Bool
+    /// Takes the set out for as long as it is changed, so that its elements are not copied. Where
+    /// the body throws it is gone, and so is the copy of the state that the caller gave up.
+    private mutating func withSet(
+        _ set: NamedSet,
+        _ body: (inout SetState, borrowing InMemoryState) throws(Refusal) -> Void
     ) throws(Refusal) {
-        let state = try requireSet(set.name, set.table)
-        try check(element, state.set)
-        let deadline = deadline(of: element, in: state.set)
-        if let present = element.isCatchAll ? state.catchAll : live(state.entries[element.key]) {
+        guard var content = tables[set.table]?.sets.removeValue(forKey: set.name) else {
+            throw Refusal(errorNumber: ENOENT)
+        }
+        try body(&content, self)
+        tables[set.table]?.sets[set.name] = content
+    }
+
+    private func add(
+        _ element: Element, to content: inout SetState, isExclusive: Bool
+    ) throws(Refusal) {
+        let set = content.set
+        try check(element, set)
+        if let present = element.isCatchAll ? content.catchAll : live(content.entries[element.key])
+        {
             let isAlike =
                 present.element.content == element.content
                 && present.element.lastKey == element.lastKey
-            if isExclusive || !isAlike {
-                throw Refusal(errorNumber: EEXIST, element: element)
-            }
+            if isExclusive || !isAlike { throw Refusal(errorNumber: EEXIST, element: element) }
             return
         }
         if set.flags.contains(.interval), !element.isCatchAll {
-            let overlaps = state.entries.values.contains { $0.element.overlaps(element, set.key) }
+            let overlaps = content.entries.values.contains { $0.element.overlaps(element, set.key) }
             if overlaps { throw Refusal(errorNumber: EEXIST, element: element) }
         }
-        let limit = Int(state.set.maximumElementCount)
-        if limit > 0, state.entries.count >= limit {
+        let limit = Int(set.maximumElementCount)
+        if limit > 0, content.entries.count >= limit {
             throw Refusal(errorNumber: ENFILE, element: element)
         }
-        let entry = Entry(element: element, deadline: deadline)
+        let entry = Entry(element: element, deadline: deadline(of: element, in: set))
         if element.isCatchAll {
-            tables[set.table]?.sets[set.name]?.catchAll = entry
+            content.catchAll = entry
         } else {
-            tables[set.table]?.sets[set.name]?.entries[element.key] = entry
+            content.entries[element.key] = entry
         }
     }
 
@@ -238,20 +255,19 @@ struct InMemoryState: Sendable {
         }
     }
 
-    private mutating func delete(_ element: Element, from set: NamedSet) throws(Refusal) {
-        let state = try requireSet(set.name, set.table)
+    private func delete(_ element: Element, from content: inout SetState) throws(Refusal) {
+        let missing = Refusal(errorNumber: ENOENT, element: element)
         if element.isCatchAll {
-            guard state.catchAll != nil else {
-                throw Refusal(errorNumber: ENOENT, element: element)
-            }
-            tables[set.table]?.sets[set.name]?.catchAll = nil
+            if content.catchAll == nil { throw missing }
+            content.catchAll = nil
             return
         }
-        guard let present = live(state.entries[element.key]),
-            !set.flags.contains(.interval)
-                || (present.element.lastKey ?? element.key) == (element.lastKey ?? element.key)
-        else { throw Refusal(errorNumber: ENOENT, element: element) }
-        tables[set.table]?.sets[set.name]?.entries[element.key] = nil
+        guard let present = live(content.entries[element.key]) else { throw missing }
+        if content.set.flags.contains(.interval) {
+            let last = element.lastKey ?? element.key
+            if (present.element.lastKey ?? element.key) != last { throw missing }
+        }
+        content.entries[element.key] = nil
     }
 
     private mutating func deleteCounter(_ name: String, _ table: Table) throws(Refusal) {

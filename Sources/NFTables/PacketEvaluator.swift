@@ -152,8 +152,8 @@ struct PacketEvaluator {
             let isInside =
                 compare(register, .greaterOrEqual, first) && compare(register, .lessOrEqual, last)
             return isInside != isInverted ? .next : .broken
-        case .lookup, .map, .verdictMap, .counterMap, .dynamicSet:
-            return lookUp(expression, &state)
+        case .lookup, .map, .verdictMap, .counterMap: return lookUp(expression, &state)
+        case .dynamicSet(let change): return apply(change, &state) ? .next : .broken
         case .verdict(let verdict): return .verdict(verdict)
         case .nat, .masquerade, .redirect: return translate(expression)
         case .reject(let reject): return .rejected(reject)
@@ -297,35 +297,34 @@ struct PacketEvaluator {
             guard case .object(let counter)? = state.find(key(register), in: content)?.content
             else { return .broken }
             count(counter, &state)
-        case .dynamicSet(let change):
-            return apply(change, key(change.key), content, &state) ? .next : .broken
         default: break
         }
         return .next
     }
 
-    private func apply(
-        _ change: DynamicSet, _ key: Value, _ content: InMemoryState.SetState,
-        _ state: inout InMemoryState
-    ) -> Bool {
+    private func apply(_ change: DynamicSet, _ state: inout InMemoryState) -> Bool {
+        guard let set = state.tables[table]?.sets[change.set]?.set else { return false }
+        let keyStart = Int(change.key.index) * 4
+        let key = Value(bytes: registers[keyStart..<min(keyStart + set.key.valueByteCount, 64)])
         if change.action == .delete {
             state.tables[table]?.sets[change.set]?.entries[key] = nil
             return true
         }
         let timeout =
             change.timeoutMilliseconds > 0
-            ? change.timeoutMilliseconds : content.set.timeoutMilliseconds
+            ? change.timeoutMilliseconds : set.timeoutMilliseconds
         let deadline = timeout > 0 ? state.nowMilliseconds + timeout : nil
-        if let present = state.live(content.entries[key]) {
+        if let present = state.live(state.tables[table]?.sets[change.set]?.entries[key]) {
             if change.action == .update, present.deadline != nil {
                 state.tables[table]?.sets[change.set]?.entries[key]?.deadline = deadline
             }
             return true
         }
-        let limit = Int(content.set.maximumElementCount)
-        if content.entries.count >= (limit > 0 ? limit : 65535) { return false }
+        let limit = Int(set.maximumElementCount)
+        let count = state.tables[table]?.sets[change.set]?.entries.count ?? 0
+        if count >= (limit > 0 ? limit : 65535) { return false }
         var element = Element(key)
-        if let data = change.data, case .value(let fields) = content.set.content {
+        if let data = change.data, case .value(let fields) = set.content {
             let start = Int(data.index) * 4
             let end = min(start + fields.valueByteCount, 64)
             element.content = .value(Value(bytes: registers[start..<end]))

@@ -83,45 +83,54 @@ struct ElementReading {
     /// True for the first key after a range.
     var isIntervalEnd: Bool
 
-    /// Reads one list element of NFT_MSG_NEWSETELEM.
+    /// Reads one list element of NFT_MSG_NEWSETELEM, in one pass: dumps have many.
     init?(_ payload: ByteView) {
-        let flags = payload.attribute(NFTA_SET_ELEM_FLAGS)?.uint32BigEndian() ?? 0
-        isIntervalEnd = flags & 1 != 0
+        var key: Value?
         var content = Element.Content.none
-        if let name = payload.attribute(NFTA_SET_ELEM_OBJREF) {
-            content = .object(name.string)
-        } else if let data = payload.attribute(NFTA_SET_ELEM_DATA) {
-            if let value = Value(attribute: data) {
-                content = .value(value)
-            } else if let verdict = Verdict(attribute: data) {
-                content = .verdict(verdict)
-            } else {
-                return nil
+        var flags: UInt32 = 0
+        var isReadable = true
+        var rare: [(type: UInt16, payload: ByteView)] = []
+        payload.forEachAttribute { type, payload in
+            switch UInt32(type) {
+            case NFTA_SET_ELEM_KEY.rawValue: key = Value(attribute: payload)
+            case NFTA_SET_ELEM_FLAGS.rawValue: flags = payload.uint32BigEndian()
+            case NFTA_SET_ELEM_DATA.rawValue:
+                if let value = Value(attribute: payload) {
+                    content = .value(value)
+                } else if let verdict = Verdict(attribute: payload) {
+                    content = .verdict(verdict)
+                } else {
+                    isReadable = false
+                }
+            case NFTA_SET_ELEM_OBJREF.rawValue: content = .object(payload.string)
+            default: rare.append((type, payload))
             }
         }
-        if flags & 2 != 0 {
-            element = .catchAll(content)
-        } else {
-            guard let key = payload.attribute(NFTA_SET_ELEM_KEY).flatMap(Value.init(attribute:))
-            else { return nil }
-            element = Element(key, content)
-            let last = payload.attribute(NFTA_SET_ELEM_KEY_END).flatMap(Value.init(attribute:))
-            if let last, last != key { element.lastKey = last }
+        guard isReadable, key != nil || flags & 2 != 0 else { return nil }
+        isIntervalEnd = flags & 1 != 0
+        element = flags & 2 != 0 ? .catchAll(content) : Element(key ?? Value(), content)
+        for (type, payload) in rare { readRare(type, payload) }
+    }
+
+    /// Reads what few elements have.
+    private mutating func readRare(_ type: UInt16, _ payload: ByteView) {
+        switch UInt32(type) {
+        case NFTA_SET_ELEM_KEY_END.rawValue:
+            if let last = Value(attribute: payload), last != element.key { element.lastKey = last }
+        case NFTA_SET_ELEM_TIMEOUT.rawValue:
+            element.timeoutMilliseconds = payload.uint64BigEndian()
+        case NFTA_SET_ELEM_EXPIRATION.rawValue:
+            element.expirationMilliseconds = payload.uint64BigEndian()
+        case NFTA_SET_ELEM_USERDATA.rawValue:
+            if let comment = UserData.comment(in: payload) { element.comment = comment }
+        case NFTA_SET_ELEM_EXPR.rawValue:
+            guard
+                case .counter(let packetCount, let byteCount)? = Expression(payload, family: .inet)
+            else { return }
+            element.packetCount = packetCount
+            element.byteCount = byteCount
+        default: break
         }
-        if let timeout = payload.attribute(NFTA_SET_ELEM_TIMEOUT) {
-            element.timeoutMilliseconds = timeout.uint64BigEndian()
-        }
-        if let expiration = payload.attribute(NFTA_SET_ELEM_EXPIRATION) {
-            element.expirationMilliseconds = expiration.uint64BigEndian()
-        }
-        if let comment = UserData.comment(in: payload.attribute(NFTA_SET_ELEM_USERDATA)) {
-            element.comment = comment
-        }
-        guard let counter = payload.attribute(NFTA_SET_ELEM_EXPR),
-            case .counter(let packetCount, let byteCount)? = Expression(counter, family: .inet)
-        else { return }
-        element.packetCount = packetCount
-        element.byteCount = byteCount
     }
 
     /// Makes ranges of the starts and ends of an interval set's elements.

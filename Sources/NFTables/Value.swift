@@ -1,3 +1,4 @@
+import Netlink
 public import NetworkTypes
 
 /// The bytes of a key, of a map's data or of a constant, as the kernel's registers hold them.
@@ -54,6 +55,20 @@ public struct Value: Hashable, Sendable {
     /// Makes a value of the bytes as they are, without padding; those after the 64th are dropped.
     public init(bytes: some Sequence<UInt8>) {
         for byte in bytes { put(UInt64(byte), count: 1) }
+    }
+
+    /// Makes a value of received bytes.
+    init(view: ByteView) {
+        let count = min(view.count, Self.maximumByteCount)
+        var offset = 0
+        while offset + 4 <= count {
+            put(UInt64(view.uint32(at: offset)), count: 4)
+            offset += 4
+        }
+        while offset < count {
+            put(UInt64(view.uint8(at: offset)), count: 1)
+            offset += 1
+        }
     }
 
     /// Appends a field. From the second field on, each is padded to a multiple of 4 bytes.

@@ -36,12 +36,22 @@ public struct ByteView: Sendable {
 
     /// Two bytes in the machine's order.
     public func uint16(at offset: Int = 0) -> UInt16 {
-        UInt16(uint8(at: offset)) | UInt16(uint8(at: offset + 1)) << 8
+        if offset >= 0, offset + 2 <= count {
+            return storage.withUnsafeBytes {
+                $0.loadUnaligned(fromByteOffset: start + offset, as: UInt16.self)
+            }
+        }
+        return UInt16(uint8(at: offset)) | UInt16(uint8(at: offset + 1)) << 8
     }
 
     /// Four bytes in the machine's order.
     public func uint32(at offset: Int = 0) -> UInt32 {
-        UInt32(uint16(at: offset)) | UInt32(uint16(at: offset + 2)) << 16
+        if offset >= 0, offset + 4 <= count {
+            return storage.withUnsafeBytes {
+                $0.loadUnaligned(fromByteOffset: start + offset, as: UInt32.self)
+            }
+        }
+        return UInt32(uint16(at: offset)) | UInt32(uint16(at: offset + 2)) << 16
     }
 
     /// Two bytes in network order.

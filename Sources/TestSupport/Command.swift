@@ -181,6 +181,17 @@ public final class RunningCommand: Sendable {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
+        // A test runner may ignore or block signals, which a child would inherit.
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var signals = sigset_t()
+        sigemptyset(&signals)
+        posix_spawnattr_setsigmask(&attributes, &signals)
+        sigfillset(&signals)
+        posix_spawnattr_setsigdefault(&attributes, &signals)
+        posix_spawnattr_setflags(
+            &attributes, Int16(POSIX_SPAWN_SETSIGDEF) | Int16(POSIX_SPAWN_SETSIGMASK))
         for (target, file) in files.enumerated() {
             posix_spawn_file_actions_adddup2(&actions, file, Int32(target))
         }
@@ -199,7 +210,7 @@ public final class RunningCommand: Sendable {
         defer { for pointer in argv + envp { free(pointer) } }
         guard let name = arguments.first else { throw TestFailure("no program was named") }
         var processID: pid_t = 0
-        let code = posix_spawnp(&processID, name, &actions, nil, &argv, &envp)
+        let code = posix_spawnp(&processID, name, &actions, &attributes, &argv, &envp)
         guard code == 0 else {
             throw TestFailure("cannot start \(name): \(NetlinkError.text(code))")
         }

@@ -1,8 +1,11 @@
 import Glibc
 
-/// Waits until `condition` holds, asking again every few milliseconds.
+/// Waits until `condition` holds, asking again every few milliseconds. Holds the thread: in async
+/// code the async form is chosen.
 /// - Throws: where it does not hold within the bound, naming what was awaited; an error that the
 ///   condition throws counts as not holding, and the last one is shown.
+@_disfavoredOverload
+@available(*, noasync, message: "use `await eventually`, which does not hold the thread")
 public func eventually(
     _ what: String, withinSeconds bound: Double = 10, _ condition: () throws -> Bool
 ) throws {
