@@ -71,39 +71,21 @@ final class Cluster: Sendable {
         OwnerReference.list(of: object.json).map { "owner:\($0.uid)" }
     }
 
-    /// Runs every cache until the task is cancelled.
-    func run() async {
-        await withDiscardingTaskGroup { group in
-            group.addTask { await self.services.run() }
-            group.addTask { await self.pods.run() }
-            group.addTask { await self.nodes.run() }
-            group.addTask { await self.endpointSlices.run() }
-            group.addTask { await self.endpoints.run() }
-            group.addTask { await self.deployments.run() }
-            group.addTask { await self.replicaSets.run() }
-            group.addTask { await self.daemonSets.run() }
-            group.addTask { await self.namespaces.run() }
-            group.addTask {
-                for await event in self.events {
-                    await event.recorder.record(
-                        event.type, reason: event.reason, message: event.message,
-                        regarding: event.regarding)
-                }
-            }
-        }
+    /// The caches, to be run and waited for together.
+    var sources: [any AnySource] {
+        [
+            services, pods, nodes, endpointSlices, endpoints, deployments, replicaSets, daemonSets,
+            namespaces,
+        ]
     }
 
-    /// Returns when every cache holds its first list.
-    func waitUntilSynced() async {
-        await services.waitUntilSynced()
-        await pods.waitUntilSynced()
-        await nodes.waitUntilSynced()
-        await endpointSlices.waitUntilSynced()
-        await endpoints.waitUntilSynced()
-        await deployments.waitUntilSynced()
-        await replicaSets.waitUntilSynced()
-        await daemonSets.waitUntilSynced()
-        await namespaces.waitUntilSynced()
+    /// Writes events until the task is cancelled.
+    func runEvents() async {
+        for await event in events {
+            await event.recorder.record(
+                event.type, reason: event.reason, message: event.message,
+                regarding: event.regarding)
+        }
     }
 
     /// The pods of a namespace that `selector` matches, found by one of its label pairs where it
@@ -143,6 +125,12 @@ protocol Controller: Sendable {
     var name: String { get }
     /// What its queue has counted.
     var counters: WorkQueueCounters { get }
+    /// Caches of its own, to be filled before `run`.
+    var sources: [any AnySource] { get }
     /// Works until the task is cancelled; the caches have been filled before.
     func run() async
+}
+
+extension Controller {
+    var sources: [any AnySource] { [] }
 }

@@ -74,24 +74,28 @@ final class Scheduler: Controller {
         }
     }
 
+    /// Creates the pod's Binding, which also sets its condition PodScheduled.
     private func bind(_ pod: PodSummary, to node: String) async throws {
         let written: JSONValue
         do {
-            written = try await cluster.client.patch(
-                .pods, namespace: pod.metadata.namespace, name: pod.metadata.name,
-                subresource: nil, type: .merge,
+            written = try await cluster.client.update(
+                .pods,
                 [
-                    "metadata": ["uid": .string(pod.metadata.uid)],
-                    "spec": ["nodeName": .string(node)],
-                ])
+                    "apiVersion": "v1", "kind": "Binding",
+                    "metadata": [
+                        "name": .string(pod.metadata.name),
+                        "namespace": .string(pod.metadata.namespace),
+                        "uid": .string(pod.metadata.uid),
+                    ],
+                    "target": [
+                        "apiVersion": "v1", "kind": "Node", "name": .string(node),
+                    ],
+                ], subresource: "binding")
         } catch let error as StatusError where error.isNotFound {
             state.withLock { $0.remove(pod.key) }
             return
         }
-        try await setCondition(
-            pod, status: "True", reason: "", message: "", others: written)
-        record(
-            .normal, "Scheduled", "Successfully assigned \(pod.key) to \(node)", pod)
+        record(.normal, "Scheduled", "Successfully assigned \(pod.key) to \(node)", pod)
         try await cluster.pods.waitUntilSeen(written["metadata", "resourceVersion"]?.string)
     }
 
@@ -99,30 +103,23 @@ final class Scheduler: Controller {
         record(.warning, "FailedScheduling", message, pod)
         let known = pod.condition("PodScheduled")
         guard known == nil || known?.isTrue == true || known?.message != message else { return }
-        try await setCondition(
-            pod, status: "False", reason: "Unschedulable", message: message, others: nil)
-    }
-
-    private func setCondition(
-        _ pod: PodSummary, status: String, reason: String, message: String, others: JSONValue?
-    ) async throws {
-        var condition: JSONValue = [
-            "type": "PodScheduled", "status": .string(status), "lastProbeTime": .null,
-            "lastTransitionTime": .string(cluster.now().description),
-        ]
-        if !reason.isEmpty { condition["reason"] = .string(reason) }
-        if !message.isEmpty { condition["message"] = .string(message) }
-        if status == "True", pod.condition("PodScheduled") != nil {
-            condition["reason"] = .null
-            condition["message"] = .null
-        }
         do {
             _ = try await cluster.client.patch(
                 .pods, namespace: pod.metadata.namespace, name: pod.metadata.name,
                 subresource: "status", type: .strategicMerge,
-                ["status": ["conditions": [condition]]])
+                [
+                    "status": [
+                        "conditions": [
+                            [
+                                "type": "PodScheduled", "status": "False",
+                                "reason": "Unschedulable", "message": .string(message),
+                                "lastTransitionTime": .string(cluster.now().description),
+                            ]
+                        ]
+                    ]
+                ])
         } catch let error as StatusError where error.isNotFound {
-            // Deleted meanwhile.
+            return
         }
     }
 

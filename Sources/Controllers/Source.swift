@@ -3,10 +3,18 @@ import KubernetesAPI
 import Logging
 import Synchronization
 
+/// A `Source`, whatever its values.
+protocol AnySource: Sendable {
+    /// Lists and watches until the task is cancelled.
+    func run() async
+    /// Returns when the first list has been delivered.
+    func waitUntilSynced() async
+}
+
 /// An informer that many controllers share: it keeps indexes beside the cache, calls every
 /// listener with each change, and lets a controller wait until the cache holds what it just wrote,
 /// so that the next look at the cache never acts on an older state.
-final class Source<Value: KubernetesObject>: Sendable {
+final class Source<Value: KubernetesObject>: AnySource {
     typealias Change = Informer<Value>.Change
     typealias Listener = @Sendable (Change) -> Void
 

@@ -242,6 +242,13 @@ extension MemoryClient.State {
     ) -> JSONValue {
         var object = new
         switch subresource {
+        case "binding":
+            object = old
+            object["spec", "nodeName"] = new["target", "name"]
+            let others = (old["status", "conditions"]?.array ?? [])
+                .filter { $0["type"]?.string != "PodScheduled" }
+            object["status", "conditions"] = .array(
+                others + [["type": "PodScheduled", "status": "True"]])
         case "status":
             object = old
             object["status"] = new["status"]
