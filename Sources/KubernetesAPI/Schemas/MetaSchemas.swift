@@ -46,4 +46,42 @@ let metaSchemaTable = """
       reason! string
       status! string
       type! string
+    ListMeta | What a list knows about itself.
+      continue string | Where the next part of the list begins.
+      remainingItemCount int64
+      resourceVersion string
+      selfLink string
+    Preconditions
+      resourceVersion string
+      uid string
+    DeleteOptions | How an object is deleted.
+      apiVersion string
+      dryRun [string]
+      gracePeriodSeconds int64
+      ignoreStoreReadErrorWithClusterBreakingPotential bool
+      kind string
+      orphanDependents bool
+      preconditions Preconditions
+      propagationPolicy string
+    Status | The outcome of a call.
+      apiVersion string
+      code int32
+      details StatusDetails
+      kind string
+      message string
+      metadata ListMeta
+      reason string
+      status string
+    StatusDetails
+      causes [StatusCause]
+      group string
+      kind string
+      name string
+      retryAfterSeconds int32
+      uid string
+    StatusCause
+      field string
+      message string
+      reason string
+    Patch | A patch in one of the four formats.
     """
