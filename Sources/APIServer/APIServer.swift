@@ -100,7 +100,8 @@ public final class APIServer: Sendable {
         self.logger = logger
         let group = MultiThreadedEventLoopGroup.singleton
         let allocations = ServiceAllocations(
-            serviceCIDR: configuration.serviceCIDR, nodePortRange: configuration.nodePortRange)
+            serviceCIDRs: [configuration.serviceCIDR],
+            nodePortRange: configuration.nodePortRange)
         registry = Registry(
             store: store, kinds: .builtIn, allocations: allocations, logger: logger)
         client = InProcessClient(registry: registry)

@@ -74,8 +74,10 @@ enum BootstrapRoles {
     private static let editRules = [
         rule(
             [""],
-            ["pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "secrets",
-                "services/proxy"], read),
+            [
+                "pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "secrets",
+                "services/proxy",
+            ], read),
         rule([""], ["serviceaccounts"], ["impersonate"]),
         rule(
             [""],

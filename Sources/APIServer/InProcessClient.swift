@@ -62,7 +62,7 @@ struct InProcessClient: KubernetesClient {
     ) async throws -> JSONValue {
         try await registry.patch(
             try kind(resource), namespace: namespace, name: name, subresource: subresource ?? "",
-            Registry.Patch(type: type, patch), options: .internalWrite
+            PatchBody(type: type, patch), options: .internalWrite
         ).object.decoded()
     }
 

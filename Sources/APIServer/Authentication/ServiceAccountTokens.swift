@@ -99,7 +99,8 @@ struct ServiceAccountTokens: Sendable {
                 }
             }
         }
-        guard let namespace = kubernetes?["namespace"]?.string, let account = bound("serviceaccount"),
+        guard let namespace = kubernetes?["namespace"]?.string,
+            let account = bound("serviceaccount"),
             let expiry = payload["exp"]?.integer, expiry > nowSeconds,
             (payload["nbf"]?.integer ?? 0) <= nowSeconds + 60
         else { return nil }

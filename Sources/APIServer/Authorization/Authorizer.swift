@@ -10,7 +10,9 @@ final class Authorizer: Sendable {
         "clusterrolebindings.rbac.authorization.k8s.io", "rolebindings.rbac.authorization.k8s.io",
     ]
     /// What even a caller without credentials may ask.
-    static let publicPaths: Set<String> = ["/livez", "/readyz", "/healthz", "/version", "/version/"]
+    static let publicPaths: Set<String> = [
+        "/livez", "/readyz", "/healthz", "/version", "/version/",
+    ]
 
     private let store: Store
     private let index = Mutex(RBACIndex())

@@ -37,7 +37,8 @@ enum NodeRules {
             ("", "pods", "", "delete"):
             return podNode(question.namespace ?? "", question.name) == node
                 ? .allowed("node authorizer: its own pod") : .noOpinion
-        case ("", "events", "", "create"), ("", "events", "", "update"), ("", "events", "", "patch"),
+        case ("", "events", "", "create"), ("", "events", "", "update"),
+            ("", "events", "", "patch"),
             ("events.k8s.io", "events", "", "create"), ("events.k8s.io", "events", "", "patch"),
             ("events.k8s.io", "events", "", "update"):
             return .allowed("node authorizer: events")

@@ -75,8 +75,7 @@ struct DiscoveredResource: Sendable {
     }
 
     /// Everything of one group and version: stored kinds, then what is only asked.
-    static func all(_ kinds: KindRegistry, group: String, version: String) -> [DiscoveredResource]
-    {
+    static func all(_ kinds: KindRegistry, group: String, version: String) -> [DiscoveredResource] {
         kinds.kinds(group: group, version: version).map(DiscoveredResource.init(kind:))
             + VirtualResource.all.filter { $0.group == group && $0.version == version }
             .map(\.discovered)

@@ -97,9 +97,10 @@ struct Discovery: Sendable {
             "groupVersion": .string(group.isEmpty ? version : "\(group)/\(version)"),
             "resources": .array(
                 resources.flatMap { resource in
-                    [resource.legacyJSON] + resource.subresources.map {
-                        $0.legacyJSON(of: resource)
-                    }
+                    [resource.legacyJSON]
+                        + resource.subresources.map {
+                            $0.legacyJSON(of: resource)
+                        }
                 }),
         ])
     }

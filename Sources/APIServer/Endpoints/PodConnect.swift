@@ -72,7 +72,9 @@ struct PodConnect: Sendable {
             "kubectl.kubernetes.io/default-container"]
         if let annotated, main.contains(annotated) { return annotated }
         if main.count == 1 { return main[0] }
-        let others = initial.isEmpty ? "" : " or one of the init containers: [\(initial.joined(separator: " "))]"
+        let others =
+            initial.isEmpty
+            ? "" : " or one of the init containers: [\(initial.joined(separator: " "))]"
         throw StatusError.badRequest(
             "a container name must be specified for pod \(name), choose one of: "
                 + "[\(main.joined(separator: " "))]" + others)

@@ -222,9 +222,8 @@ extension APIHandler {
 
     func patch(_ call: ResourceRequest, subresource: String) async -> APIReply {
         await Self.reply {
-            let type = RequestBody.contentType(call.request)
             let options = try writeOptions(call)
-            let patch = try Registry.Patch(contentType: type, call.request)
+            let patch = try PatchBody(call.request)
             return Self.reply(
                 to: call,
                 try await registry.patch(

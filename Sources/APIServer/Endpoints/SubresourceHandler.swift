@@ -108,17 +108,15 @@ extension APIHandler {
                 return try Scale.replicas(sent)
             }
         }
-        let type = RequestBody.contentType(call.request)
-        let patch = try Registry.Patch(contentType: type, call.request)
+        let patch = try PatchBody(call.request)
+        let kind = call.kind
         return { current in
             let json = scale.json(of: current)
-            switch patch {
-            case .json(let operations):
-                return try Scale.replicas(try Patches.jsonPatch(operations, to: json))
-            case .merge(let value), .strategicMerge(let value):
-                return try Scale.replicas(Patches.mergePatch(value, to: json))
-            case .apply(let sent): return try Scale.replicas(sent.json)
-            }
+            // A Scale has no lists: for it strategic merge and merge are one.
+            let type = patch.type == .strategicMerge ? .merge : patch.type
+            guard type != .apply else { return try Scale.replicas(patch.body.json) }
+            return try Scale.replicas(
+                Patch.apply(type, patch.body.json, to: json, kind: kind))
         }
     }
 

@@ -95,7 +95,9 @@ final class HTTPStreamHandler: ChannelDuplexHandler, RemovableChannelHandler {
         case .ready(let reply):
             write(reply, context: context)
         case .pending(let work):
-            guard enter(counters.requests, limits.requestsInFlight, context: context) else { return }
+            guard enter(counters.requests, limits.requestsInFlight, context: context) else {
+                return
+            }
             task = Task { channel.writeAndFlush(ResponsePart.whole(await work()), promise: nil) }
         case .streaming(let produce):
             guard enter(counters.streams, limits.streams, context: context) else { return }

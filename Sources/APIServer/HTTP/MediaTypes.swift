@@ -87,7 +87,8 @@ enum RequestBody {
 
     static func json(_ request: APIRequest) throws -> SentObject {
         do {
-            let (value, duplicates) = try request.body.readableBytesView
+            let (value, duplicates) =
+                try request.body.readableBytesView
                 .withContiguousStorageIfAvailable { try JSONValue.parse($0) }
                 ?? JSONValue.parse(request.bodyBytes)
             return SentObject(json: value, duplicateFields: duplicates)

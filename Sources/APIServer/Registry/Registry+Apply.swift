@@ -18,6 +18,6 @@ extension Registry {
         }
         return try await patch(
             kind, namespace: namespace, name: name, subresource: subresource,
-            .strategicMerge(stated), options: options)
+            PatchBody(type: .strategicMerge, stated), options: options)
     }
 }

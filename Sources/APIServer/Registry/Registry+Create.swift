@@ -40,7 +40,8 @@ extension Registry {
                     object: stored, isCreated: true,
                     warnings: warnings + (kind.advice.map { [$0] } ?? []))
             } catch let error as StatusError
-            where error.isAlreadyExists && isGenerated && attempt < Self.generatedNameTries {
+                where error.isAlreadyExists && isGenerated && attempt < Self.generatedNameTries
+            {
                 continue
             }
         }
@@ -65,6 +66,7 @@ extension Registry {
         object["metadata", "creationTimestamp"] = .string(WallClock.now())
         object = kind.defaulted(object)
         kind.prepareForCreate(&object)
+        if kind.resource == .services { ServiceRules.prepareForCreate(&object) }
         return object
     }
 

@@ -43,7 +43,8 @@ extension Registry {
         let resource = kind.resource
         guard case .object = json else {
             throw StrictDecoder.cannotBeHandled(
-                resource, "json: cannot unmarshal \(json.kindName) into Go value of type "
+                resource,
+                "json: cannot unmarshal \(json.kindName) into Go value of type "
                     + "\(resource.version).\(resource.kind)")
         }
         if let version = json["apiVersion"]?.string, !version.isEmpty,

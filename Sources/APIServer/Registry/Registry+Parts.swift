@@ -35,7 +35,8 @@ extension Registry {
         ) { current in
             if let held = current["spec", "nodeName"]?.string, !held.isEmpty {
                 throw StatusError.conflict(
-                    .pods, name: name, because: "pod \(name) is already assigned to node \"\(held)\"")
+                    .pods, name: name,
+                    because: "pod \(name) is already assigned to node \"\(held)\"")
             }
             if current["metadata", "deletionTimestamp"] != nil {
                 throw StatusError.conflict(

@@ -66,7 +66,9 @@ extension Registry {
         new = Self.keepingFixedMetadata(of: old, in: new)
         new = kind.defaulted(new)
         switch subresource {
-        case "": kind.prepareForUpdate(old: old, new: &new)
+        case "":
+            kind.prepareForUpdate(old: old, new: &new)
+            if kind.resource == .services { ServiceRules.prepareForUpdate(old: old, new: &new) }
         case "status": kind.prepareForStatusUpdate(old: old, new: &new)
         default: break  // binding and finalize have made the change that is theirs to make
         }
