@@ -32,7 +32,7 @@ public final class NFTablesKernel: NFTablesBackend {
             let buffer = kept ?? MessageBuffer()
             kept = nil
             let encoder = TransactionEncoder(transaction, into: buffer)
-            let refused = try socket.requestBatch(buffer, acknowledged: encoder.acknowledgedIndex)
+            let refused = try socket.requestBatch(buffer)
             let failures = refused.map { encoder.failure($0, in: transaction) }
             if buffer.count <= Self.keptByteCount { kept = buffer }
             return failures

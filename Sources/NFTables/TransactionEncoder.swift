@@ -277,10 +277,8 @@ struct TransactionEncoder {
         _ failure: MessageFailure, _ origin: Origin, _ operation: Transaction.Operation
     ) -> Element? {
         let elements: [Element]
-        let set: NamedSet
         switch operation {
-        case .addElements(let list, let owner, _), .deleteElements(let list, let owner):
-            (elements, set) = (list, owner)
+        case .addElements(let list, _, _), .deleteElements(let list, _): elements = list
         default: return nil
         }
         guard let offset = failure.attributeOffset else { return nil }
@@ -303,7 +301,6 @@ struct TransactionEncoder {
             if inner.attribute(NFTA_SET_ELEM_FLAGS)?.uint32BigEndian() != 1 { index += 1 }
             position += max(4, (length + 3) & ~3)
         }
-        _ = set
         return elements.indices.contains(index) ? elements[index] : nil
     }
 }

@@ -87,13 +87,11 @@ public final class NetlinkSocket: Sendable {
         }
     }
 
-    /// Sends messages that are processed as one (nfnetlink's batch) and collects the errors. Only
-    /// the message at `acknowledged` has NLM_F_ACK; the kernel has done all work and queued all
-    /// errors when the send returns, so what is not there then does not come.
+    /// Sends messages that are processed as one (nfnetlink's batch) and collects the errors. One
+    /// message at least has NLM_F_ACK, so that there is an answer; the kernel has done all work and
+    /// queued all errors when the send returns, so what is not there then does not come.
     /// - Returns: the messages that were refused, in order; the whole batch was then undone.
-    public func requestBatch(
-        _ buffer: MessageBuffer, acknowledged: Int
-    ) throws -> [MessageFailure] {
+    public func requestBatch(_ buffer: MessageBuffer) throws -> [MessageFailure] {
         try state.withLock { state in
             let first = try send(buffer, &state)
             let total = buffer.messageOffsets.count

@@ -1,11 +1,9 @@
 import Glibc
 
-/// Waits until `condition` holds, asking again every few milliseconds. Holds the thread: in async
-/// code the async form is chosen.
+/// Waits until `condition` holds, asking again every few milliseconds. Holds the thread meanwhile;
+/// a condition that awaits chooses the form that does not.
 /// - Throws: where it does not hold within the bound, naming what was awaited; an error that the
 ///   condition throws counts as not holding, and the last one is shown.
-@_disfavoredOverload
-@available(*, noasync, message: "use `await eventually`, which does not hold the thread")
 public func eventually(
     _ what: String, withinSeconds bound: Double = 10, _ condition: () throws -> Bool
 ) throws {
@@ -21,7 +19,7 @@ public func eventually(
     throw TestFailure(describe(what, bound, lastError))
 }
 
-/// Waits until `condition` holds, without holding the thread.
+/// Waits until `condition`, which awaits, holds; without holding the thread.
 /// - Throws: as the synchronous form does.
 public func eventually(
     _ what: String, withinSeconds bound: Double = 10,

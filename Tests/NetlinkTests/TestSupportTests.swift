@@ -33,9 +33,11 @@ struct TestSupportTests {
                 }
             }
             group.addTask {
-                try await eventually("both sleep") { clock.sleeperCount == 2 }
+                try await eventually("both sleep") {
+                    await Task.yield()
+                    return clock.sleeperCount == 2
+                }
                 clock.advance(by: .seconds(15))
-                try await eventually("one wakes") { clock.sleeperCount == 1 }
                 clock.advance(by: .seconds(5))
             }
             try await group.waitForAll()
@@ -50,7 +52,10 @@ struct TestSupportTests {
     @Test func aCancelledSleeperThrows() async throws {
         let clock = VirtualClock()
         let task = Task { try await clock.sleep(for: .seconds(1)) }
-        try await eventually("the sleeper") { clock.sleeperCount == 1 }
+        try await eventually("the sleeper") {
+            await Task.yield()
+            return clock.sleeperCount == 1
+        }
         task.cancel()
         await #expect(throws: CancellationError.self) { try await task.value }
         #expect(clock.sleeperCount == 0)
