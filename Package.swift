@@ -97,7 +97,8 @@ let package = Package(
         library(
             "ServiceProxy",
             [
-                "Informer", "JSON", "KubernetesAPI", "NFTables", "Netlink", "NetworkTypes",
+                "CLinux", "Informer", "JSON", "KubernetesAPI", "NFTables", "Netlink",
+                "NetworkTypes",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -135,14 +136,15 @@ let package = Package(
         library(
             "Commands",
             [
-                "APIServer", "AddressPools", "CLinux", "Controllers", "DNSServer", "Informer",
+                "APIServer", "AddressPools", "CLinux", "Controllers", "Informer",
                 "JSON",
                 "KubernetesAPI", "NFTables", "Netlink", "NetworkTypes", "PodRuntime",
-                "ServiceProxy", "Speaker", "Store",
+                "Store",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
-                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "Yams", package: "Yams"),
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ]),
         .executableTarget(
             name: "portolan", dependencies: ["Commands"], swiftSettings: settings),
@@ -161,10 +163,17 @@ let package = Package(
             "ServiceProxy",
             ["JSON", "KubernetesAPI", "NFTables", "Netlink", "NetworkTypes", "TestSupport"]),
         tests("DNS", ["NetworkTypes"]),
-        tests("DNSServer", ["DNS", "JSON", "KubernetesAPI", "NetworkTypes", "TestSupport"]),
+        tests(
+            "DNSServer",
+            ["DNS", "Informer", "JSON", "KubernetesAPI", "NetworkTypes", "TestSupport"]),
         tests("ARP", ["NetworkTypes"]),
         tests("Speaker", ["ARP", "JSON", "KubernetesAPI", "NetworkTypes", "TestSupport"]),
-        tests("PodRuntime", ["JSON", "KubernetesAPI", "Netlink", "NetworkTypes", "TestSupport"]),
+        tests(
+            "PodRuntime",
+            [
+                "Informer", "JSON", "KubernetesAPI", "NFTables", "Netlink", "NetworkTypes",
+                "TestSupport", .product(name: "Logging", package: "swift-log"),
+            ]),
         tests("Commands", ["JSON", "NetworkTypes", "TestSupport"]),
         .testTarget(
             name: "EndToEndTests", dependencies: ["JSON", "NetworkTypes", "TestSupport"],

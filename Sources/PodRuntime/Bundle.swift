@@ -122,13 +122,6 @@ extension Bundle {
                 "noNewPrivileges": .bool(
                     securityContext["allowPrivilegeEscalation"]?.bool == false && !isPrivileged),
             ]
-            let files = 1_048_576
-            value["rlimits"] = [
-                [
-                    "type": "RLIMIT_NOFILE", "hard": .integer(Int64(files)),
-                    "soft": .integer(Int64(files)),
-                ]
-            ]
             value["oomScoreAdj"] = 0
             return value
         }

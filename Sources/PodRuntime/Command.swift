@@ -99,6 +99,28 @@ func trimmed(_ text: String) -> String {
     return String(text.drop(while: isSpace).reversed().drop(while: isSpace).reversed())
 }
 
+/// The message in the last line of what a program of Go's logrus wrote
+/// (`time="…" level=fatal msg="…"`), or the line as it is.
+func lastMessage(_ text: String) -> String {
+    let line = text.split(separator: "\n").last.map(String.init) ?? "no reason given"
+    guard let start = line.firstRange(of: "msg=\"")?.upperBound else { return line }
+    var message = ""
+    var isEscaped = false
+    for character in line[start...] {
+        if isEscaped {
+            message.append(character)
+            isEscaped = false
+        } else if character == "\\" {
+            isEscaped = true
+        } else if character == "\"" {
+            break
+        } else {
+            message.append(character)
+        }
+    }
+    return message
+}
+
 extension Command {
     /// Runs the command to its end on a thread of its own.
     /// - Parameters:

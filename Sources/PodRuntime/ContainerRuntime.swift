@@ -67,7 +67,7 @@ struct ContainerRuntime: Sendable {
         guard code > 0 else {
             throw RuntimeError(
                 description: "runc could not create the container: "
-                    + trimmed(json["message"]?.string ?? "exit code \(code)"))
+                    + lastMessage(json["message"]?.string ?? "exit code \(code)"))
         }
         return pid_t(code)
     }
@@ -126,7 +126,7 @@ struct ContainerRuntime: Sendable {
     private func step(_ arguments: [String], _ name: String) async throws {
         let result = try await run(arguments)
         guard result.exitCode == 0 else {
-            throw RuntimeError(description: "runc \(name): \(result.errorText)")
+            throw RuntimeError(description: "runc \(name): \(lastMessage(result.errorText))")
         }
     }
 

@@ -102,7 +102,7 @@ actor ImageStore {
                     + "apt-get install skopeo umoci, or use portolan/hostname or portolan/shell")
         }
         guard result.exitCode == 0 else {
-            let reason = result.isTimedOut ? "no answer in time" : lastLine(result.errorText)
+            let reason = result.isTimedOut ? "no answer in time" : lastMessage(result.errorText)
             throw ImageError(
                 description: "this machine could not pull \"\(name)\": \(reason). Use "
                     + "portolan/hostname or portolan/shell, which need no registry, or load the "
@@ -130,7 +130,7 @@ actor ImageStore {
             guard result.exitCode == 0 else {
                 throw ImageError(
                     description:
-                        "image \"\(name)\" cannot be unpacked: \(lastLine(result.errorText))")
+                        "image \"\(name)\" cannot be unpacked: \(lastMessage(result.errorText))")
             }
             Files.removeTree(place + "/unpacked")
             guard rename(place + "/unpacking", place + "/unpacked") == 0 else {
@@ -141,13 +141,6 @@ actor ImageStore {
         return Image(
             lowerDirectories: [root], mounts: [], configuration: configuration, name: name,
             id: "\(reference.repository)@\(digest)")
-    }
-
-    private static func lastLine(_ text: String) -> String {
-        let line = text.split(separator: "\n").last.map(String.init) ?? "no reason given"
-        // skopeo writes logrus lines: time="…" level=fatal msg="…"
-        guard let start = line.firstRange(of: "msg=\"")?.upperBound else { return line }
-        return String(line[start...].replacing("\\\"", with: "'").replacing("\"", with: ""))
     }
 
     // MARK: - OCI layout

@@ -42,6 +42,9 @@ public final class NodeAgent: Sendable {
         public var serverPort: Int
         /// The portolan executable, which the image `portolan/hostname` runs.
         public var executablePath: String
+        /// The name of the node's network namespace, for a process that is not in it; nil for the
+        /// process's own.
+        public var networkNamespaceName: String?
         /// Labels of the Node besides the usual ones.
         public var labels: [String: String]
 
@@ -90,9 +93,10 @@ public final class NodeAgent: Sendable {
                 try Files.makeDirectories(configuration.dataDirectory + "/" + name, mode: 0o711)
             }
             try Files.makeDirectories(configuration.imageDirectory)
-            try PodNetworkRules(
-                namePrefix: configuration.namePrefix, clusterPodCIDR: configuration.clusterPodCIDR
-            ).apply(NFTablesKernel())
+            let rules = PodNetworkRules(
+                namePrefix: configuration.namePrefix, clusterPodCIDR: configuration.clusterPodCIDR)
+            try NodeNamespace(name: configuration.networkNamespaceName)
+                .run { try rules.apply(NFTablesKernel()) }
         }
         let watcher = try DirectoryWatcher()
         defer { watcher.stop() }

@@ -42,7 +42,8 @@ final class NodeContext: Sendable {
         images = ImageStore(
             directory: configuration.imageDirectory, executablePath: configuration.executablePath)
         network = PodNetwork(
-            namePrefix: configuration.namePrefix, lanAddress: configuration.lanAddress)
+            namePrefix: configuration.namePrefix, lanAddress: configuration.lanAddress,
+            node: NodeNamespace(name: configuration.networkNamespaceName))
         addresses = Mutex(configuration.podCIDR.map(PodAddresses.init(prefix:)))
         (events, eventsInput) = AsyncStream.makeStream(
             bufferingPolicy: .bufferingOldest(Self.eventLimit))

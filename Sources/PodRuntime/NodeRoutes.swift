@@ -58,7 +58,8 @@ struct NodeRoutes: Sendable {
 
     /// Makes the kernel agree with the nodes.
     private func apply(_ nodes: [Node]) throws {
-        let socket = try RouteSocket()
+        let socket = try NodeNamespace(name: configuration.networkNamespaceName)
+            .run { try RouteSocket() }
         guard let link = try socket.link("eth0") else { return }
         let wanted = Self.wanted(
             nodes, besides: configuration.nodeName, linkIndex: link.index)

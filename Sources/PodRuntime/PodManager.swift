@@ -33,6 +33,9 @@ actor PodManager {
             }
             await group.waitForAll()
         }
+        await withTaskGroup(of: Void.self) { group in
+            for worker in workers.values { group.addTask { await worker.suspend() } }
+        }
     }
 
     /// A container's exit code has appeared.

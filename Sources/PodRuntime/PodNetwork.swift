@@ -11,6 +11,8 @@ struct PodNetwork: Sendable {
     var namePrefix: String
     /// The node's address on the LAN, the source of what it sends to pods itself.
     var lanAddress: IPAddress
+    /// The node's namespace.
+    var node = NodeNamespace()
 
     /// The gateway each pod sees; no link has it, since it is never asked for by ARP.
     static let gateway = IPAddress.v4(0xA9FE_0101)
@@ -38,7 +40,7 @@ struct PodNetwork: Sendable {
         let name = namespaceName(shortID)
         try NetworkNamespace.create(name)
         let namespace = try NetworkNamespace.open(name)
-        let node = try RouteSocket()
+        let node = try node.run { try RouteSocket() }
         let podAddress = Self.linkAddress(of: address)
         let link = try node.createVeth(
             linkName(shortID), peer: "eth0", peerNamespace: namespace,
@@ -74,14 +76,30 @@ struct PodNetwork: Sendable {
 
     /// Takes a pod's network away; absent is fine. Deleting the link takes its routes along.
     func tearDown(_ shortID: String) {
-        _ = try? RouteSocket().deleteLink(linkName(shortID))
+        _ = try? node.run { try RouteSocket() }.deleteLink(linkName(shortID))
         try? NetworkNamespace.delete(namespaceName(shortID))
     }
 
     /// True where a pod's namespace and link are there.
     func isSetUp(_ shortID: String) -> Bool {
         guard NetworkNamespace.exists(namespaceName(shortID)) else { return false }
-        return ((try? RouteSocket().link(linkName(shortID))) ?? nil) != nil
+        let link = try? node.run { try RouteSocket() }.link(linkName(shortID))
+        return (link ?? nil) != nil
+    }
+}
+
+/// The network namespace of a node: the process's own, as in `portolan node`, or one by name.
+struct NodeNamespace: Sendable {
+    /// nil for the process's own.
+    var name: String?
+
+    /// The path of the namespace, for containers that share it; nil for the process's own.
+    var path: String? { name.map { NetworkNamespace.directory + "/" + $0 } }
+
+    /// Runs `body` in the namespace. Blocking.
+    func run<Result>(_ body: @escaping () throws -> Result) throws -> Result {
+        guard let name else { return try body() }
+        return try NetworkNamespace.withThread(in: NetworkNamespace.open(name), body)
     }
 }
 

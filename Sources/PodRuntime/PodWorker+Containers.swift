@@ -259,7 +259,7 @@ extension PodWorker {
             environment: environment,
             mounts: image.mounts + (try mounts(container, directory, environment)),
             networkNamespacePath: machine.spec.usesHostNetwork
-                ? nil : context.network.namespacePath(shortID),
+                ? context.network.node.path : context.network.namespacePath(shortID),
             ipcNamespacePath: machine.spec.json["spec", "hostIPC"]?.bool == true
                 ? nil : namespacesDirectory + "/ipc",
             utsNamespacePath: machine.spec.usesHostNetwork ? nil : namespacesDirectory + "/uts",
@@ -293,6 +293,12 @@ extension PodWorker {
             container, machine.spec, imageUser: image.configuration.user,
             passwd: Files.text(root + "/etc/passwd") ?? "",
             group: Files.text(root + "/etc/group") ?? "")
+    }
+
+    var prober: Prober {
+        Prober(
+            runtime: context.runtime, address: address ?? context.configuration.lanAddress,
+            node: context.network.node)
     }
 
     // MARK: - Environment and mounts
@@ -414,8 +420,6 @@ extension PodWorker {
     private func runPostStart(_ container: ContainerSpecification, id: String) async {
         guard let hook = container.json["lifecycle", "postStart"].flatMap(ProbeHandler.init(json:))
         else { return }
-        let prober = Prober(
-            runtime: context.runtime, address: address ?? context.configuration.lanAddress)
         let result = await prober.run(hook, container, id: id, timeoutSeconds: 300)
         guard !result.isSuccess, machine.containers[container.name]?.id == id else { return }
         event(.warning, "FailedPostStartHook", "PostStartHook failed: \(result.message)")

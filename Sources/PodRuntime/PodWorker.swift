@@ -18,6 +18,10 @@ actor PodWorker {
     /// The paths of the pod's volumes, once they are laid out.
     var volumePaths: [String: String] = [:]
     private var probeTasks: [String: [Task<Void, Never>]] = [:]
+    private var operations: [Int: Task<Void, Never>] = [:]
+    private var nextOperation = 0
+    /// The agent ends; nothing more is begun.
+    private var isSuspended = false
     private var preStopDone: Set<String> = []
     private var wakeTask: Task<Void, Never>?
     private var wakeTime: Timestamp?
@@ -136,6 +140,11 @@ actor PodWorker {
 
     /// Asks the machine what to do, begins it, keeps and publishes the state.
     func step() {
+        guard !isSuspended else {
+            // What was under way has ended: the next agent is to know.
+            keep()
+            return
+        }
         let now = Timestamp.now
         if let limit = machine.spec.activeDeadlineSeconds, !machine.isEnding {
             let deadline = startTime.adding(seconds: Double(limit))
@@ -156,13 +165,33 @@ actor PodWorker {
     func begin(_ action: PodMachine.Action) {
         switch action {
         case .wake(let time): wake(at: time)
-        case .prepareSandbox: Task { await self.prepareSandbox() }
-        case .start(let name, let attempt): Task { await self.start(name, attempt: attempt) }
+        case .prepareSandbox: perform { await self.prepareSandbox() }
+        case .start(let name, let attempt):
+            perform { await self.start(name, attempt: attempt) }
         case .stop(let name, let grace, let message):
             event(.normal, "Killing", message)
-            Task { await self.stop(name, graceSeconds: grace) }
-        case .tearDown: Task { await self.tearDown() }
+            perform { await self.stop(name, graceSeconds: grace) }
+        case .tearDown: perform { await self.tearDown() }
         }
+    }
+
+    /// Does something beside the worker's messages; the agent's end waits for it.
+    private func perform(_ work: @Sendable @escaping () async -> Void) {
+        nextOperation += 1
+        let number = nextOperation
+        operations[number] = Task {
+            await work()
+            self.operations[number] = nil
+        }
+    }
+
+    /// The agent ends: what is under way is finished, nothing more is begun, containers run on.
+    func suspend() async {
+        isSuspended = true
+        wakeTask?.cancel()
+        for task in probeTasks.values.joined() { task.cancel() }
+        for task in operations.values { task.cancel() }
+        for task in operations.values { await task.value }
     }
 
     private func wake(at time: Timestamp) {
@@ -215,13 +244,13 @@ actor PodWorker {
         pendingStatus = fresh
         guard !isPublishing else { return }
         isPublishing = true
-        Task { await self.publishPending() }
+        perform { await self.publishPending() }
     }
 
     private func publishPending() async {
         let backoff = Backoff()
         var attempt = 0
-        while let next = pendingStatus, !isObjectGone {
+        while let next = pendingStatus, !isObjectGone, !isSuspended {
             pendingStatus = nil
             do {
                 _ = try await context.client.patch(
@@ -246,32 +275,35 @@ actor PodWorker {
     private func deleteObject() {
         guard !isPublishing || isObjectGone, !isDeleting else { return }
         isDeleting = true
-        Task {
-            let backoff = Backoff()
-            var attempt = 0
-            while !isObjectGone {
-                do {
-                    try await context.client.delete(
-                        .pods, namespace: pod.key.namespace, name: pod.key.name,
-                        options: [
-                            "gracePeriodSeconds": 0, "preconditions": ["uid": .string(uid)],
-                        ])
-                    break
-                } catch let error as StatusError where error.isNotFound || error.isConflict {
-                    break
-                } catch {
-                    attempt += 1
-                    try? await Task.sleep(for: backoff.pause(attempt: attempt))
-                }
+        perform { await self.removeObject() }
+    }
+
+    private func removeObject() async {
+        let backoff = Backoff()
+        var attempt = 0
+        while !isObjectGone, !isSuspended {
+            do {
+                try await context.client.delete(
+                    .pods, namespace: pod.key.namespace, name: pod.key.name,
+                    options: [
+                        "gracePeriodSeconds": 0, "preconditions": ["uid": .string(uid)],
+                    ])
+                break
+            } catch let error as StatusError where error.isNotFound || error.isConflict {
+                break
+            } catch {
+                attempt += 1
+                try? await Task.sleep(for: backoff.pause(attempt: attempt))
             }
-            wakeTask?.cancel()
-            let directory = context.podDirectory(uid)
-            _ = try? await Blocking.run {
-                Mounts.unmountAll(beneath: directory)
-                Files.removeTree(directory)
-            }
-            await onGone(uid)
         }
+        guard !isSuspended else { return }
+        wakeTask?.cancel()
+        let directory = context.podDirectory(uid)
+        _ = try? await Blocking.run {
+            Mounts.unmountAll(beneath: directory)
+            Files.removeTree(directory)
+        }
+        await onGone(uid)
     }
 
     // MARK: - Ends of containers
@@ -355,8 +387,7 @@ actor PodWorker {
         _ kind: ProbeKind, _ probe: ProbeSpecification, _ container: ContainerSpecification,
         id: String
     ) async {
-        let prober = Prober(
-            runtime: context.runtime, address: address ?? context.configuration.lanAddress)
+        let prober = self.prober
         var counter = ProbeCounter(probe)
         try? await Task.sleep(for: .seconds(probe.initialDelaySeconds))
         // Before the first success, a server that comes up is asked at growing pauses rather than
@@ -424,18 +455,16 @@ actor PodWorker {
         send(SIGTERM, to: name, id: record.id)
         // After the deadline the container is killed; if it ends before, the task finds nothing.
         let left = max(graceSeconds > 0 ? 0.1 : 0, deadline.secondsSince(.now))
-        Task {
-            try? await Task.sleep(for: .seconds(left))
-            self.send(SIGKILL, to: name, id: record.id)
-        }
+        try? await Task.sleep(for: .seconds(left))
+        // An agent that ends leaves the rest to the next one.
+        if !isSuspended { send(SIGKILL, to: name, id: record.id) }
     }
 
     private func runPreStop(
         _ hook: ProbeHandler, _ container: ContainerSpecification, _ record: ContainerRecord,
         graceSeconds: Int
     ) async {
-        let prober = Prober(
-            runtime: context.runtime, address: address ?? context.configuration.lanAddress)
+        let prober = self.prober
         let result = await withTaskGroup(of: ProbeResult.self) { group in
             group.addTask {
                 await prober.run(hook, container, id: record.id, timeoutSeconds: graceSeconds)

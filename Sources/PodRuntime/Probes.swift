@@ -40,6 +40,7 @@ struct Prober: Sendable {
     var runtime: ContainerRuntime
     /// Where the pod is reached from the node.
     var address: IPAddress
+    var node = NodeNamespace()
 
     /// Runs a handler once.
     func run(
@@ -90,7 +91,8 @@ struct Prober: Sendable {
         _ work: @Sendable @escaping () throws -> ProbeResult
     ) async -> ProbeResult {
         do {
-            return try await Blocking.run(work)
+            let node = node
+            return try await Blocking.run { try node.run(work) }
         } catch {
             return ProbeResult(isSuccess: false, message: "\(error)")
         }
