@@ -204,6 +204,9 @@ public final class MessageBuffer {
 
     // MARK: - Memory
 
+    // Safe: every offset written to comes from `grow`, which makes room first, or from a message or
+    // nest that began at such an offset; `removeAll` forgets those together with `count`.
+
     /// Appends an attribute's header and room for its padded payload; returns where that begins.
     @usableFromInline
     func beginAttribute(_ type: UInt16, byteCount: Int) -> Int {
