@@ -1,5 +1,6 @@
 import DNS
 import Glibc
+import Logging
 
 /// The zone on disk: read at start, so that names are answered before, and without, the API
 /// server; written when it has changed, at most every few seconds.

@@ -1,6 +1,7 @@
-public import DNS
+import DNS
 import Glibc
 public import Informer
+import JSON
 import KubernetesAPI
 public import Logging
 public import NetworkTypes
@@ -206,7 +207,7 @@ public final class DNSAgent: Sendable {
     private func followServices(_ every: Int) async {
         let informer = Informer<Service>(.services, client: client, logger: logger)
         await relisting(every) {
-            await informer.run { [controller] notice in
+            await informer.run { [controller = self.controller] notice in
                 switch notice {
                 case .changes(let changes): controller.apply(changes)
                 case .synced: controller.markSynced(.services)
@@ -218,7 +219,7 @@ public final class DNSAgent: Sendable {
     private func followSlices(_ every: Int) async {
         let informer = Informer<EndpointSlice>(.endpointSlices, client: client, logger: logger)
         await relisting(every) {
-            await informer.run { [controller] notice in
+            await informer.run { [controller = self.controller] notice in
                 switch notice {
                 case .changes(let changes): controller.apply(changes)
                 case .synced: controller.markSynced(.slices)
@@ -230,7 +231,7 @@ public final class DNSAgent: Sendable {
     private func followNamespaces(_ every: Int) async {
         let informer = Informer<Object>(.namespaces, client: client, logger: logger)
         await relisting(every) {
-            await informer.run { [controller] notice in
+            await informer.run { [controller = self.controller] notice in
                 switch notice {
                 case .changes(let changes): controller.apply(namespaces: changes)
                 case .synced: controller.markSynced(.namespaces)
@@ -248,7 +249,7 @@ public final class DNSAgent: Sendable {
             .pods, client: client, options: ListOptions(fieldSelector: selector), logger: logger)
         let node = configuration.nodeName
         await relisting(every) {
-            await informer.run { [controller] notice in
+            await informer.run { [controller = self.controller] notice in
                 if case .changes(let changes) = notice { controller.apply(changes, node: node) }
             }
         }
