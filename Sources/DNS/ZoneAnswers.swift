@@ -108,7 +108,8 @@ extension Zone {
             write(block.set(0), of: block, 0, &writer)
             return .alias
         }
-        let isApex = query.nameLength == configuration.name.wire.count
+        let isApex =
+            query.nameLength == configuration.name.wire.count
             && block.flags.contains(.furniture)
         let suffix = block.flags.contains(.reverse) ? reverseSuffix(query) : apexLength
         writer.appendSOA(

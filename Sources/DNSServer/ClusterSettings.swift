@@ -218,7 +218,8 @@ public struct ClusterSettings: Sendable {
                     line: option.line, message: "policy is random, round_robin or sequential")
             }
             route.policy = policy
-        case "prefer_udp", "health_check", "expire", "failover", "next", "failfast_all_unhealthy_upstreams":
+        case "prefer_udp", "health_check", "expire", "failover", "next",
+            "failfast_all_unhealthy_upstreams":
             if option.name != "prefer_udp" {
                 warn(option, "\(option.name) of forward is ignored")
             }
@@ -333,7 +334,8 @@ public struct ClusterSettings: Sendable {
         guard let value = option.arguments.first.flatMap({ Int($0) }), range.contains(value) else {
             throw CorefileError(
                 line: option.line,
-                message: "\(option.name) is a number from \(range.lowerBound) to \(range.upperBound)")
+                message:
+                    "\(option.name) is a number from \(range.lowerBound) to \(range.upperBound)")
         }
         return value
     }

@@ -45,7 +45,8 @@ public struct Corefile: Equatable, Sendable {
             let server = try Self.directive(&lines, depth: 0)
             guard !server.name.hasPrefix("("), server.name != "import" else {
                 throw CorefileError(
-                    line: server.line, message: "snippets and import are not supported; write the "
+                    line: server.line,
+                    message: "snippets and import are not supported; write the "
                         + "plugins out")
             }
             servers.append(server)

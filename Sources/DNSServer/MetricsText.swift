@@ -22,10 +22,14 @@ extension DNSServer {
     }
 
     private func writeRequests(_ workers: [WorkerMetrics], _ text: inout MetricsWriter) {
-        text.begin("coredns_dns_requests_total", "Counter of DNS requests made per zone, protocol and family.", "counter")
+        text.begin(
+            "coredns_dns_requests_total",
+            "Counter of DNS requests made per zone, protocol and family.", "counter")
         for isStream in [false, true] {
             for index in 0...WorkerMetrics.types.count {
-                let count = workers.reduce(0) { $0 + $1.requests(typeIndex: index, isStream: isStream) }
+                let count = workers.reduce(0) {
+                    $0 + $1.requests(typeIndex: index, isStream: isStream)
+                }
                 guard count > 0 else { continue }
                 let type =
                     index < WorkerMetrics.types.count
@@ -121,7 +125,10 @@ extension DNSServer {
             ),
             ("portolan_dns_dropped_total", "Packets that are no query.", .dropped),
             ("portolan_dns_send_failures_total", "Answers the kernel refused.", .sendFailures),
-            ("portolan_dns_rate_limited_total", "Answers held back by rate limiting.", .rateLimited),
+            (
+                "portolan_dns_rate_limited_total", "Answers held back by rate limiting.",
+                .rateLimited
+            ),
             (
                 "portolan_dns_connections_closed_total",
                 "TCP connections closed because there were too many.", .connectionsClosedAtBound

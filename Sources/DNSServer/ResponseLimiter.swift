@@ -25,7 +25,8 @@ struct ResponseLimiter {
     init(_ limit: RateLimit) {
         self.limit = limit
         buckets = Array(
-            repeating: Bucket(tokens: Int32(clamping: limit.responsesPerSecond), second: 0, refused: 0),
+            repeating: Bucket(
+                tokens: Int32(clamping: limit.responsesPerSecond), second: 0, refused: 0),
             count: 16384)
     }
 

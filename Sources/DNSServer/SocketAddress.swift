@@ -20,7 +20,8 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
             self.init(address, port: defaultPort)
             return
         }
-        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...])
+        guard let colon = text.lastIndex(of: ":"),
+            let port = UInt16(text[text.index(after: colon)...])
         else { return nil }
         var host = text[..<colon]
         if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
@@ -40,7 +41,8 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
         case AF_INET:
             let value = raw.load(as: sockaddr_in.self)
             self.init(
-                .v4(UInt32(bigEndian: value.sin_addr.s_addr)), port: UInt16(bigEndian: value.sin_port)
+                .v4(UInt32(bigEndian: value.sin_addr.s_addr)),
+                port: UInt16(bigEndian: value.sin_port)
             )
         case AF_INET6:
             let value = raw.load(as: sockaddr_in6.self)

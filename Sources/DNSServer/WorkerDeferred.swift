@@ -112,7 +112,8 @@ extension Worker {
                 metrics.add(.cacheStale, 1)
                 var answer = stale
                 answer.flags &= ~HeaderFlags.authoritative
-                if case .connection = origin {} else {
+                if case .connection = origin {
+                } else {
                     reply(client, answer, .cache)
                     return 0
                 }

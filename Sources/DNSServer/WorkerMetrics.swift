@@ -52,7 +52,9 @@ final class WorkerMetrics: @unchecked Sendable {
     /// Upper bounds of the duration histogram: 250 µs doubling, as CoreDNS has them.
     static let durationBounds: [UInt64] = (0..<16).map { 250_000 << UInt64($0) }
     /// Upper bounds of the size histograms, in octets.
-    static let sizeBounds = [0, 100, 200, 300, 400, 511, 1023, 2047, 4095, 8291, 16000, 32000, 48000, 64000]
+    static let sizeBounds = [
+        0, 100, 200, 300, 400, 511, 1023, 2047, 4095, 8291, 16000, 32000, 48000, 64000,
+    ]
 
     private static let requestBase = Counter.allCases.count
     private static let requestCount = 2 * (types.count + 1)

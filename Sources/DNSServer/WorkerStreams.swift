@@ -89,7 +89,8 @@ extension Worker {
         for index in connections.indices {
             guard let connection = connections[index] else { continue }
             let best = oldest.flatMap { connections[$0] }
-            if best.map({ connection.lastActivityNanoseconds < $0.lastActivityNanoseconds }) ?? true {
+            if best.map({ connection.lastActivityNanoseconds < $0.lastActivityNanoseconds }) ?? true
+            {
                 oldest = index
             }
         }

@@ -143,7 +143,8 @@ import Testing
             ],
             additionals: [
                 ResourceRecord(
-                    name: name, type: .srv, timeToLiveSeconds: 2, data: [0, 0, 0, 1, 0, 80] + name.wire)
+                    name: name, type: .srv, timeToLiveSeconds: 2,
+                    data: [0, 0, 0, 1, 0, 80] + name.wire)
             ])
         let bytes = MessageEncoder.encode(message)
         #expect(try DNSMessage(decoding: bytes.span) == message)
@@ -157,7 +158,8 @@ import Testing
         // RFC 9018, appendix A.1: secret e5e973e5a6b2a43f48e7dc849e37bfcf, client 198.51.100.100.
         let secret = ServerCookie(key0: 0x3FA4_B2A6_E573_E9E5, key1: 0xCFBF_379E_84DC_E748)
         let client = UInt64(bigEndian: 0x2464_C4AB_CF10_C957)
-        let cookie = secret.make(client: client, address: .v4(0xC633_6464), nowSeconds: 1_559_731_985)
+        let cookie = secret.make(
+            client: client, address: .v4(0xC633_6464), nowSeconds: 1_559_731_985)
         #expect(cookie.0 == client)
         #expect(UInt64(bigEndian: cookie.1) == 0x0100_0000_5CF7_9F11)
         #expect(UInt64(bigEndian: cookie.2) == 0x1F81_30C3_EEE2_9480)

@@ -3,11 +3,12 @@ import NetworkTypes
 import Synchronization
 import Testing
 
-
 @Suite struct ZoneChangeTests {
     @Test func onlyChangedNamesAreReplaced() throws {
         let harness = try ZoneHarness()
-        var endpoints = try (0..<20).map { try Sample.endpoint("10.244.0.\($0)", hostname: "h\($0)") }
+        var endpoints = try (0..<20).map {
+            try Sample.endpoint("10.244.0.\($0)", hostname: "h\($0)")
+        }
         let input = Sample.headless("db", endpoints)
         #expect(harness.zone.apply(input.key, input) == 20 * 2 + 3)
         #expect(harness.zone.apply(input.key, input) == 0, "nothing changed")

@@ -110,7 +110,9 @@ import Testing
         #expect(try harness.answers(v6, .ptr) == ["\(v6) 30 PTR web.default.svc.cluster.local."])
         let name = "5.0.244.10.in-addr.arpa"
         #expect(
-            try harness.answers(name, .ptr) == ["\(name). 30 PTR db-0.db.default.svc.cluster.local."],
+            try harness.answers(name, .ptr) == [
+                "\(name). 30 PTR db-0.db.default.svc.cluster.local."
+            ],
             "a chosen name hides the dashed address")
         harness.zone.apply(first.key, nil)
         #expect(
@@ -153,7 +155,9 @@ import Testing
         #expect(other.outcome == .answered(.noError))
         #expect(other.message?.authorities.count == 1)
         for bad in ["300-1-1-1", "1-2-3", "01-2-3-4", "x-1-2-3", "1-2-3-4-5", "1--2"] {
-            #expect(try harness.ask("\(bad).default.pod.cluster.local").message?.answers.isEmpty == true)
+            #expect(
+                try harness.ask("\(bad).default.pod.cluster.local").message?.answers.isEmpty == true
+            )
         }
     }
 
@@ -205,17 +209,19 @@ import Testing
         harness.zone.applyNamespace("empty", exists: true)
         let input = Sample.clusterIP()
         harness.zone.apply(input.key, input)
-        for name in ["cluster.local", "svc.cluster.local", "pod.cluster.local",
-            "empty.svc.cluster.local", "default.svc.cluster.local", "empty.pod.cluster.local"]
-        {
+        for name in [
+            "cluster.local", "svc.cluster.local", "pod.cluster.local",
+            "empty.svc.cluster.local", "default.svc.cluster.local", "empty.pod.cluster.local",
+        ] {
             let (outcome, message) = try harness.ask(name)
             #expect(outcome == .answered(.noError), "\(name)")
             #expect(message?.answers.isEmpty == true)
             #expect(message?.authorities.first?.name == DNSName("cluster.local"))
         }
-        for name in ["none.svc.cluster.local", "web.none.svc.cluster.local", "x.cluster.local",
-            "a.web.default.svc.cluster.local", "none.default.svc.cluster.local"]
-        {
+        for name in [
+            "none.svc.cluster.local", "web.none.svc.cluster.local", "x.cluster.local",
+            "a.web.default.svc.cluster.local", "none.default.svc.cluster.local",
+        ] {
             let (outcome, message) = try harness.ask(name)
             #expect(outcome == .missing, "\(name)")
             #expect(message?.responseCode == .nameError)
@@ -266,7 +272,8 @@ import Testing
         harness.zone.apply(input.key, input)
         var first: [String] = []
         for rotation in 0..<3 {
-            let message = try harness.ask("db.default.svc.cluster.local", rotation: UInt32(rotation))
+            let message = try harness.ask(
+                "db.default.svc.cluster.local", rotation: UInt32(rotation))
             let texts = message.message?.answers.map(\.text) ?? []
             #expect(Set(texts).count == 3)
             first.append(texts.first ?? "")

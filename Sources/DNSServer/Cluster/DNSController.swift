@@ -176,7 +176,8 @@ public final class DNSController: Sendable {
             guard let service = state.services[key], let start = Timestamp(text) else { continue }
             let kind: String
             if service.isHeadless {
-                kind = service.selector == nil ? "headless_without_selector" : "headless_with_selector"
+                kind =
+                    service.selector == nil ? "headless_without_selector" : "headless_with_selector"
             } else {
                 kind = "cluster_ip"
             }
