@@ -91,6 +91,12 @@ extension Ruleset {
         transaction.add(table)
         for counter in counters { transaction.add(counter) }
         for set in sets { transaction.add(set) }
+        if !options.dropsInvalidPackets {
+            let chain = Chain("forward", in: table, hook: ChainHook(.filter, .forward, priority: 0))
+            transaction.add(chain)
+            transaction.flush(chain: chain.name, in: table)
+            transaction.delete(chain: chain.name, in: table)
+        }
         for chain in fixedChains {
             transaction.add(chain)
             transaction.flush(chain: chain.name, in: table)

@@ -13,9 +13,13 @@ final class ProxyEngine {
     private(set) var statistics = ProxyStatistics()
 
     private var services: [ObjectKey: Service] = [:]
+    /// By Service, then by slice.
     private var slices: [ObjectKey: [ObjectKey: EndpointSlice]] = [:]
+    /// The Service each slice belongs to.
+    private var sliceOwners: [ObjectKey: ObjectKey] = [:]
     private var dirty: Set<ObjectKey> = []
-    private var isLoaded = false
+    /// True once the kernel is known to hold what memory says.
+    private(set) var isLoaded = false
 
     /// Elements in one transaction while everything is loaded.
     static let chunkLimit = 20_000
@@ -42,17 +46,18 @@ final class ProxyEngine {
         dirty.insert(key)
     }
 
-    /// Takes a slice as it was and as it is now.
-    func note(sliceChangedFrom old: EndpointSlice?, to new: EndpointSlice?) {
-        if let old, let key = old.serviceKey {
-            slices[key]?[old.key] = nil
-            if slices[key]?.isEmpty == true { slices[key] = nil }
-            dirty.insert(key)
+    /// Takes a slice as it is now; nil where it is gone.
+    func note(_ key: ObjectKey, slice: EndpointSlice?) {
+        if let owner = sliceOwners[key], owner != slice?.serviceKey || slice == nil {
+            slices[owner]?[key] = nil
+            if slices[owner]?.isEmpty == true { slices[owner] = nil }
+            sliceOwners[key] = nil
+            dirty.insert(owner)
         }
-        if let new, let key = new.serviceKey {
-            slices[key, default: [:]][new.key] = new
-            dirty.insert(key)
-        }
+        guard let slice, let owner = slice.serviceKey else { return }
+        sliceOwners[key] = owner
+        slices[owner, default: [:]][key] = slice
+        dirty.insert(owner)
     }
 
     /// Takes what is new about the node; every Service is looked at again.
@@ -60,6 +65,25 @@ final class ProxyEngine {
         guard node != compiler.node else { return }
         compiler.node = node
         dirty.formUnion(services.keys)
+    }
+
+    /// Takes other options: rules are rewritten in place, elements stay.
+    func note(options: RulesetOptions) {
+        guard options != planner.options else { return }
+        let old = planner
+        planner = RulesetPlanner(options, families: old.families)
+        var changes = PlannedChanges()
+        for (key, rules) in old.services { planner.set(rules, for: key, &changes) }
+        invalidate()
+    }
+
+    /// Makes the next `flush` read the kernel and bring all of it to what memory says: after a
+    /// failure nobody knows what the kernel holds.
+    func invalidate() { isLoaded = false }
+
+    /// The health checks that Services ask for.
+    var healthChecks: [ObjectKey: ServiceRules.HealthCheck] {
+        planner.services.compactMapValues(\.healthCheck)
     }
 
     /// The rules of a Service as they are programmed.
@@ -226,7 +250,8 @@ final class ProxyEngine {
 
     private func deleteFlows(_ frontends: [Frontend: Set<Backend>]) throws {
         guard let flows, !frontends.isEmpty else { return }
-        statistics.conntrackSyncCount += 1
+        let start = monotonicNanoseconds()
+        defer { statistics.conntrackSyncs.observe(Double(monotonicNanoseconds() - start) / 1e9) }
         for family in Set(frontends.keys.map(\.family)) {
             let stale = StaleFlows(frontends: frontends, family: family)
             statistics.deletedFlowCount += try flows.deleteFlows(
@@ -244,6 +269,56 @@ final class ProxyEngine {
             }
         }
         try deleteFlows(frontends)
+    }
+
+    /// Ports under Local policies that have endpoints, but none here.
+    var localGaps: ServiceRules.LocalGaps {
+        planner.services.values.reduce(into: .init()) { sum, rules in
+            sum.internalCount += rules.portsWithoutLocalEndpoints.internalCount
+            sum.externalCount += rules.portsWithoutLocalEndpoints.externalCount
+        }
+    }
+
+    /// Reads the counters that the kernel keeps.
+    func counters() throws -> KernelCounters {
+        var counters = KernelCounters()
+        for family in planner.families {
+            let ruleset = planner.ruleset(family)
+            for counter in try backend.counters(in: ruleset.table) {
+                counters.endings[counter.name, default: 0] += counter.packetCount
+            }
+            var packets: [Value: UInt64] = [:]
+            for set in [ruleset.services, ruleset.nodePorts] {
+                for element in try backend.elements(of: set) {
+                    packets[element.key] = element.packetCount ?? 0
+                }
+            }
+            for (key, rules) in planner.services {
+                for (port, frontend) in rules.frontends
+                where frontend.frontend.family == family
+                    && planner.owners[frontend.frontend] == key
+                {
+                    counters.connections.append(
+                        .init(
+                            service: key, port: "\(port.port)", role: frontend.role.rawValue,
+                            packets: packets[frontend.frontend.key] ?? 0))
+                }
+            }
+        }
+        counters.invalidPackets = Self.invalidPacketCount()
+        return counters
+    }
+
+    /// The column `invalid` of the namespace's connection tracking statistics, over all CPUs.
+    private static func invalidPacketCount() -> UInt64 {
+        guard let text = try? ProcFile.read("/proc/thread-self/net/stat/nf_conntrack") else {
+            return 0
+        }
+        let lines = text.split(separator: "\n").map { $0.split(separator: " ") }
+        guard let column = lines.first?.firstIndex(of: "invalid") else { return 0 }
+        return lines.dropFirst().reduce(0) { sum, fields in
+            sum + (column < fields.count ? UInt64(fields[column], radix: 16) ?? 0 : 0)
+        }
     }
 
     /// How many clients the rules remember for session affinity.
@@ -314,7 +389,8 @@ struct ProxyStatistics: Sendable {
     var auditCount = 0
     var repairedDifferenceCount = 0
     var followUpFailureCount = 0
-    var conntrackSyncCount = 0
+    /// Seconds spent to find and delete stale flows.
+    var conntrackSyncs = Histogram()
     var deletedFlowCount = 0
     var forgottenClientCount = 0
 }

@@ -16,6 +16,10 @@ struct RulesetOptions: Hashable, Sendable {
     var masqueradesAll: Bool
     /// Where not nil, node ports answer only at the node's addresses within these.
     var nodePortPrefixes: [Prefix]?
+    /// Drops forwarded packets that connection tracking cannot place: untranslated, an answer
+    /// among them would make its receiver reset the connection. Costs every packet a rule; not
+    /// needed where connection tracking is liberal about TCP windows.
+    var dropsInvalidPackets = false
 }
 
 /// The tables, sets, chains and rules of one address family.
@@ -47,6 +51,7 @@ struct Ruleset: Sendable {
             text += prefix.map { " \($0)" } ?? " |"
         }
         text += " | \(options.masqueradeBit) \(options.masqueradesAll)"
+        if options.dropsInvalidPackets { text += " invalid" }
         for prefix in options.nodePortPrefixes ?? [] { text += " \(prefix)" }
         if options.nodePortPrefixes != nil { text += " ports" }
         var hash: UInt64 = 0xCBF2_9CE4_8422_2325  // FNV-1a; comments hold 128 bytes at most
@@ -156,6 +161,7 @@ struct Ruleset: Sendable {
         case unallocated = "unallocated"
         case noLocalEndpoints = "no-local-endpoints"
         case sourceNotAllowed = "source-not-allowed"
+        case invalid = "invalid"
     }
 
     var counters: [NamedCounter] { Ending.allCases.map { NamedCounter($0.rawValue, in: table) } }
@@ -166,12 +172,17 @@ struct Ruleset: Sendable {
         Ending.allCases.map { Chain($0.rawValue, in: table) }
             + ["service-range", "short-circuit", "node-port-short-circuit", "guard"].map {
                 Chain($0, in: table)
-            } + [
+            } + forwardChain + [
                 Chain(
                     "postrouting", in: table, hook: ChainHook(.nat, .postrouting, priority: 100)),
                 Chain("prerouting", in: table, hook: ChainHook(.nat, .prerouting, priority: -100)),
                 Chain("output", in: table, hook: ChainHook(.nat, .output, priority: -100)),
             ]
+    }
+
+    private var forwardChain: [Chain] {
+        guard options.dropsInvalidPackets else { return [] }
+        return [Chain("forward", in: table, hook: ChainHook(.filter, .forward, priority: 0))]
     }
 
     /// The rules of `fixedChains`, in order.
@@ -182,7 +193,7 @@ struct Ruleset: Sendable {
         for ending in [Ending.noEndpoints, .unallocated] {
             rules += refusal(ending)
         }
-        for ending in [Ending.noLocalEndpoints, .sourceNotAllowed] {
+        for ending in [Ending.noLocalEndpoints, .sourceNotAllowed, .invalid] {
             rules.append(
                 rule(ending.rawValue, [.namedCounter(ending.rawValue), .verdict(.drop)]))
         }
@@ -206,6 +217,12 @@ struct Ruleset: Sendable {
                     + treatment(key(.address), through: guarded, to: guardedTreatments)))
         rules.append(rule("guard", [.verdict(.goto(Ending.sourceNotAllowed.rawValue))]))
         rules += postroutingRules
+        if options.dropsInvalidPackets {
+            rules.append(
+                rule(
+                    "forward",
+                    [.match(anyOf: .invalid), .verdict(.goto(Ending.invalid.rawValue))]))
+        }
         for chain in ["prerouting", "output"] {
             rules.append(dispatch(chain, .address, through: services))
             if refusesUnknown { rules += serviceRangeRules(chain) }

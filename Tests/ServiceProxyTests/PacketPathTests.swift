@@ -245,7 +245,7 @@ import Testing
             #expect(cluster.engines[1].statistics.deletedFlowCount == 1)
             // No endpoint is left: the same socket learns of it.
             for engine in cluster.engines {
-                engine.note(sliceChangedFrom: try slice("10.244.0.3"), to: nil)
+                engine.note(try slice("10.244.0.3").key, slice: nil)
                 try engine.flush()
             }
             #expect(askOnce(socket, .v4(0x0A60_0101), 80, 1000) == .refused)

@@ -83,7 +83,7 @@ struct TestCluster {
     func apply(_ service: Service, _ slices: EndpointSlice...) throws {
         for engine in engines {
             engine.note(service.key, service: service)
-            for slice in slices { engine.note(sliceChangedFrom: slice, to: slice) }
+            for slice in slices { engine.note(slice.key, slice: slice) }
             try engine.flush()
         }
     }

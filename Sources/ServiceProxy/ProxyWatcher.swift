@@ -1,0 +1,222 @@
+import Informer
+import JSON
+import KubernetesAPI
+import Logging
+import Netlink
+import NetworkTypes
+import Synchronization
+
+/// Watches the API for the agent, and hands what it says to the worker.
+final class ProxyWatcher: Sendable {
+    private struct State {
+        var context: NodeContext
+        var nodeAddresses: [IPAddress] = []
+        var kubeProxy = KubeProxyConfiguration()
+    }
+
+    private let agent: ProxyAgent
+    private let worker: ProxyWorker
+    private let servers: ProxyServers
+    private let state: Mutex<State>
+    private let recorder: EventRecorder
+
+    /// Where kubeadm keeps kube-proxy's configuration.
+    static let configMapKey = ObjectKey(namespace: "kube-system", name: "kube-proxy")
+
+    init(agent: ProxyAgent, worker: ProxyWorker, servers: ProxyServers) {
+        self.agent = agent
+        self.worker = worker
+        self.servers = servers
+        let configuration = agent.configuration
+        state = Mutex(
+            State(
+                context: NodeContext(
+                    nodeName: configuration.nodeName,
+                    locallyServedAddresses: Set(configuration.locallyServedAddresses))))
+        recorder = EventRecorder(
+            client: agent.client, component: "portolan-proxy", host: configuration.nodeName,
+            logger: agent.logger)
+    }
+
+    /// Adds the informers to the group, and tells the worker when all have their first lists.
+    func run(in group: inout TaskGroup<Void>) async {
+        let services = Informer<Service>(.services, client: agent.client, logger: agent.logger)
+        let slices = Informer<EndpointSlice>(
+            .endpointSlices, client: agent.client, logger: agent.logger)
+        group.addTask { await services.run { self.take(services: $0) } }
+        group.addTask { await slices.run { self.take(slices: $0) } }
+        var waits: [@Sendable () async -> Void] = [
+            services.waitUntilSynced, slices.waitUntilSynced,
+        ]
+        if !agent.configuration.nodeName.isEmpty {
+            let nodes = Informer<Node>(
+                .nodes, client: agent.client,
+                options: ListOptions(
+                    fieldSelector: "metadata.name=\(agent.configuration.nodeName)"),
+                logger: agent.logger)
+            group.addTask { await nodes.run { self.take(nodes: $0) } }
+            waits.append(nodes.waitUntilSynced)
+        }
+        if agent.configuration.followsConfigMap {
+            let maps = Informer<Object>(
+                .configMaps, client: agent.client,
+                options: ListOptions(
+                    namespace: Self.configMapKey.namespace,
+                    fieldSelector: "metadata.name=\(Self.configMapKey.name)"), logger: agent.logger)
+            group.addTask { await maps.run { await self.take(configMaps: $0) } }
+            waits.append(maps.waitUntilSynced)
+        } else {
+            await apply(agent.configuration.kubeProxyConfiguration ?? .init(), regarding: nil)
+        }
+        let toAwait = waits
+        group.addTask {
+            for wait in toAwait { await wait() }
+            if !Task.isCancelled { self.worker.post { $0.isComplete = true } }
+        }
+    }
+
+    // MARK: - Services and slices
+
+    private func take(services notice: Informer<Service>.Notice) {
+        guard case .changes(let changes) = notice else { return }
+        worker.post { inbox in
+            for change in changes {
+                inbox.services[change.key] = .some(change.new)
+                inbox.note(revision: (change.new ?? change.old)?.metadata.resourceVersion)
+            }
+        }
+    }
+
+    private func take(slices notice: Informer<EndpointSlice>.Notice) {
+        guard case .changes(let changes) = notice else { return }
+        worker.post { inbox in
+            for change in changes {
+                inbox.slices[change.key] = .some(change.new)
+                inbox.note(revision: (change.new ?? change.old)?.metadata.resourceVersion)
+            }
+        }
+    }
+
+    // MARK: - The node
+
+    private func take(nodes notice: Informer<Node>.Notice) {
+        guard case .changes(let changes) = notice else { return }
+        for change in changes where change.key.name == agent.configuration.nodeName {
+            let node = change.new
+            servers.note(isNodeEligible: node?.isEligibleForLoadBalancing ?? true)
+            let (context, hasOtherAddresses) = state.withLock { state in
+                state.context.zone = node?.zone
+                let addresses = node?.internalAddresses ?? []
+                defer { state.nodeAddresses = addresses }
+                return (state.context, state.nodeAddresses != addresses)
+            }
+            worker.post { $0.node = context }
+            if hasOtherAddresses { postOptions() }
+        }
+    }
+
+    private func postOptions() {
+        let (kubeProxy, addresses) = state.withLock { ($0.kubeProxy, $0.nodeAddresses) }
+        let options = agent.configuration.rulesetOptions(kubeProxy, nodeAddresses: addresses)
+        worker.post { $0.options = options }
+    }
+
+    // MARK: - Configuration
+
+    private func take(configMaps notice: Informer<Object>.Notice) async {
+        guard case .changes(let changes) = notice else { return }
+        for change in changes where change.key == Self.configMapKey {
+            guard let object = change.new, let text = object["data"]?["config.conf"]?.string else {
+                await apply(.init(), regarding: nil)
+                continue
+            }
+            let reference = ObjectReference(.configMaps, change.key, uid: object.metadata.uid)
+            do throws(KubeProxyConfigurationError) {
+                await apply(try KubeProxyConfiguration(yaml: text), regarding: reference)
+            } catch {
+                // What held before goes on holding: a slip of the editor must not stop Services.
+                agent.logger.error(
+                    "the kube-proxy ConfigMap is not taken over", metadata: ["error": "\(error)"])
+                await recorder.record(
+                    .warning, reason: "InvalidConfiguration",
+                    message: "\(error); the configuration before it stays in force",
+                    regarding: reference)
+            }
+        }
+    }
+
+    private func apply(
+        _ kubeProxy: KubeProxyConfiguration, regarding reference: ObjectReference?
+    ) async {
+        state.withLock { $0.kubeProxy = kubeProxy }
+        postOptions()
+        var warnings = kubeProxy.warnings
+        if agent.configuration.setsSysctls { warnings += setSysctls(kubeProxy) }
+        for (text, field, address, port) in [
+            (
+                kubeProxy.healthBindAddress, "healthzBindAddress",
+                agent.configuration.healthAddress, UInt16(10256)
+            ),
+            (
+                kubeProxy.metricsBindAddress, "metricsBindAddress",
+                agent.configuration.metricsAddress, 10249
+            ),
+        ] {
+            guard let text else { continue }
+            if ProxyAgent.ListenAddress(text, defaultPort: port) != address {
+                warnings.append("\(field) has no effect: the agent's own setting holds")
+            }
+        }
+        worker.metrics.noteConfigurationWarnings(warnings.count)
+        for warning in warnings {
+            agent.logger.warning("KubeProxyConfiguration: \(warning)")
+            guard let reference else { continue }
+            await recorder.record(
+                .warning, reason: warning.hasPrefix("mode ") ? "ModeReplaced" : "FieldIgnored",
+                message: warning, regarding: reference)
+        }
+    }
+
+    /// Sets the kernel parameters of the node's namespace; returns what could not be set.
+    private func setSysctls(_ kubeProxy: KubeProxyConfiguration) -> [String] {
+        // An address on a link of the node is answered only where that link was asked, and asked
+        // for with an address of the network's own: what IPVS mode needed for kube-ipvs0.
+        var parameters = [
+            ("net/ipv4/conf/all/arp_ignore", kubeProxy.isARPStrict ? "1" : "0"),
+            ("net/ipv4/conf/all/arp_announce", kubeProxy.isARPStrict ? "2" : "0"),
+        ]
+        // Packets that come out of order, from behind a lossy link, are still the connection's.
+        let isLiberal = kubeProxy.isTCPLiberal ?? true
+        parameters.append(
+            ("net/netfilter/nf_conntrack_tcp_be_liberal", isLiberal ? "1" : "0"))
+        for (path, value) in kubeProxy.conntrackSysctls.sorted(by: { $0.key < $1.key }) {
+            parameters.append((path, "\(value)"))
+        }
+        var failures: [String] = []
+        for (path, value) in parameters {
+            do {
+                if try Sysctl.read(path) != value { try Sysctl.write(path, value) }
+            } catch {
+                failures.append("\(error)")
+            }
+        }
+        return failures
+    }
+}
+
+extension ProxyWorker.Inbox {
+    /// Raises the revision to an object's.
+    fileprivate mutating func note(revision: String?) {
+        if let revision, let number = UInt64(revision) {
+            self.revision = max(self.revision, number)
+        }
+    }
+}
+
+extension Node {
+    /// False while the node is being deleted, by hand or by the cluster autoscaler.
+    fileprivate var isEligibleForLoadBalancing: Bool {
+        metadata.deletionTimestamp == nil
+            && !taints.contains { $0.key == "ToBeDeletedByClusterAutoscaler" }
+    }
+}

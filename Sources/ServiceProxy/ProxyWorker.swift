@@ -1,0 +1,215 @@
+import CLinux
+import Glibc
+import KubernetesAPI
+import Logging
+import Synchronization
+
+/// The thread that owns the engine. Changes gather in an inbox by object, so that the inbox is
+/// never larger than the cluster; the thread takes all there are at once. So the first change goes
+/// out immediately, and those that come while the kernel works go out together after it.
+///
+/// Safe to share: the engine is touched by the thread alone, after `start`; everything else is
+/// constant or behind a mutex.
+final class ProxyWorker: @unchecked Sendable {
+    /// What informers deliver.
+    struct Inbox {
+        var services: [ObjectKey: Service?] = [:]
+        var slices: [ObjectKey: EndpointSlice?] = [:]
+        var node: NodeContext?
+        var options: RulesetOptions?
+        var revision: UInt64 = 0
+        /// When the oldest change in here came, on the monotonic clock.
+        var oldestNanoseconds: UInt64?
+        /// True once all first lists are in.
+        var isComplete = false
+        fileprivate var jobs: [(ProxyEngine) -> Void] = []
+        fileprivate var isStopped = false
+    }
+
+    private let engine: ProxyEngine
+    private let status: ProxyStatus
+    private let auditPeriodSeconds: Int
+    private let logger: Logger
+    private let inbox = Mutex(Inbox())
+    private let wake: Int32
+    private var thread = pthread_t()
+    private let startedAt = monotonicNanoseconds()
+    /// What can be read without asking the thread.
+    let metrics = ProxyMetrics()
+    /// Told of the health checks there are after every change; called on the thread.
+    var onHealthChecks: @Sendable ([ObjectKey: ServiceRules.HealthCheck]) -> Void = { _ in }
+
+    /// Jobs beyond this are refused.
+    private static let jobLimit = 64
+
+    init(
+        _ engine: ProxyEngine, status: ProxyStatus, auditPeriodSeconds: Int, logger: Logger
+    ) throws {
+        self.engine = engine
+        self.status = status
+        self.auditPeriodSeconds = auditPeriodSeconds
+        self.logger = logger
+        wake = eventfd(0, Int32(EFD_CLOEXEC))
+        guard wake >= 0 else { throw ProxyError("no eventfd: errno \(errno)") }
+    }
+
+    deinit { close(wake) }
+
+    /// Starts the thread.
+    func start() throws {
+        let code = pthread_create(
+            &thread, nil,
+            { argument in
+                if let argument {
+                    Unmanaged<ProxyWorker>.fromOpaque(argument).takeRetainedValue().loop()
+                }
+                return nil
+            }, Unmanaged.passRetained(self).toOpaque())
+        guard code == 0 else { throw ProxyError("cannot start a thread: errno \(code)") }
+    }
+
+    /// Ends the thread; the kernel keeps its rules.
+    func stop() {
+        post { $0.isStopped = true }
+        pthread_join(thread, nil)
+    }
+
+    /// Adds to the inbox and wakes the thread.
+    func post(_ change: (inout Inbox) -> Void) {
+        inbox.withLock { inbox in
+            change(&inbox)
+            if inbox.oldestNanoseconds == nil { inbox.oldestNanoseconds = monotonicNanoseconds() }
+        }
+        var one: UInt64 = 1
+        write(wake, &one, 8)
+    }
+
+    /// Runs `body` on the thread between changes; nil where it is stopped or has too much to do.
+    func perform<Value: Sendable>(
+        _ body: @Sendable @escaping (ProxyEngine) -> Value
+    ) async -> Value? {
+        await withCheckedContinuation { continuation in
+            var isTaken = false
+            post { inbox in
+                guard !inbox.isStopped, inbox.jobs.count < Self.jobLimit else { return }
+                inbox.jobs.append { continuation.resume(returning: body($0)) }
+                isTaken = true
+            }
+            if !isTaken { continuation.resume(returning: nil) }
+        }
+    }
+
+    // MARK: - The thread
+
+    private func loop() {
+        var nextAudit = monotonicNanoseconds() + UInt64(auditPeriodSeconds) * 1_000_000_000
+        var retry: UInt64?
+        var failures = 0
+        while true {
+            let deadline = min(nextAudit, retry ?? .max)
+            waitForWork(until: deadline)
+            let taken = inbox.withLock { inbox in
+                defer {
+                    inbox = Inbox(
+                        revision: inbox.revision, isComplete: inbox.isComplete,
+                        isStopped: inbox.isStopped)
+                }
+                return inbox
+            }
+            deliver(taken)
+            let isDue = retry.map { $0 <= monotonicNanoseconds() } ?? true
+            if taken.isComplete, engine.hasWork, isDue {
+                if flush(taken) {
+                    retry = nil
+                    failures = 0
+                } else {
+                    failures += 1
+                    let pause = min(UInt64(50_000_000) << UInt64(min(failures, 7)), 5_000_000_000)
+                    retry = monotonicNanoseconds() + pause
+                }
+            } else if taken.isComplete, retry == nil, !engine.hasWork {
+                status.advance(to: taken.revision)
+            }
+            if monotonicNanoseconds() >= nextAudit {
+                if taken.isComplete, retry == nil { audit() }
+                nextAudit = monotonicNanoseconds() + UInt64(auditPeriodSeconds) * 1_000_000_000
+            }
+            for job in taken.jobs { job(engine) }
+            if taken.isStopped {
+                let late = inbox.withLock { inbox in
+                    defer { inbox.jobs = [] }
+                    return inbox.jobs
+                }
+                for job in late { job(engine) }
+                return
+            }
+        }
+    }
+
+    private func waitForWork(until deadline: UInt64) {
+        let now = monotonicNanoseconds()
+        let milliseconds = deadline <= now ? 0 : Int32(clamping: (deadline - now) / 1_000_000 + 1)
+        var poll = pollfd(fd: wake, events: Int16(POLLIN), revents: 0)
+        guard Glibc.poll(&poll, 1, milliseconds) > 0 else { return }
+        var count: UInt64 = 0
+        read(wake, &count, 8)
+    }
+
+    private func deliver(_ inbox: Inbox) {
+        if let options = inbox.options { engine.note(options: options) }
+        if let node = inbox.node { engine.note(node: node) }
+        for (key, service) in inbox.services { engine.note(key, service: service) }
+        for (key, slice) in inbox.slices { engine.note(key, slice: slice) }
+        metrics.note(changes: inbox)
+    }
+
+    private func flush(_ taken: Inbox) -> Bool {
+        let start = monotonicNanoseconds()
+        let isFull = !engine.isLoaded
+        do {
+            try engine.flush()
+        } catch {
+            engine.invalidate()
+            metrics.noteFailure()
+            logger.error("the kernel refused the proxy's rules", metadata: ["error": "\(error)"])
+            return false
+        }
+        metrics.noteSync(
+            isFull: isFull, nanoseconds: monotonicNanoseconds() - start,
+            engine: engine, inbox: taken)
+        onHealthChecks(engine.healthChecks)
+        if isFull {
+            logger.info(
+                "Services are programmed",
+                metadata: [
+                    "services": "\(engine.planner.services.count)",
+                    "milliseconds": "\((monotonicNanoseconds() - start) / 1_000_000)",
+                ])
+        }
+        status.advance(to: taken.revision)
+        return true
+    }
+
+    private func audit() {
+        do {
+            let differences = try engine.audit()
+            if differences > 0 {
+                logger.warning(
+                    "the kernel's tables differed and were repaired",
+                    metadata: ["differences": "\(differences)"])
+            }
+            metrics.noteAudit(engine)
+        } catch {
+            engine.invalidate()
+            metrics.noteFailure()
+            logger.error("the audit failed", metadata: ["error": "\(error)"])
+        }
+    }
+}
+
+/// The monotonic clock, in nanoseconds.
+func monotonicNanoseconds() -> UInt64 {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+}
