@@ -109,7 +109,8 @@ enum EndpointsObject {
                 ],
             ]
         object["metadata", "labels"] = JSONValue(labels)
-        object["metadata", "annotations"] = annotations.isEmpty ? nil : JSONValue(annotations)
+        object["metadata", "annotations"] =
+            annotations.isEmpty ? .none : .some(JSONValue(annotations))
         object["subsets"] = subsets.isEmpty ? nil : .array(subsets)
         return object
     }

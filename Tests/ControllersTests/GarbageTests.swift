@@ -159,7 +159,6 @@ import Testing
             try await eventually("not emptied") {
                 let maps = try await client.items(.configMaps, in: "shop")
                 let services = try await client.items(.services, in: "shop")
-                print("DEBUG", maps.count, services.count, maps)
                 return maps.count == 1 && services.isEmpty
             }
             _ = try await client.patch(

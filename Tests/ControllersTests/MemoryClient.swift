@@ -287,7 +287,7 @@ extension MemoryClient.State {
         writes["\(verb) \(key.resource.plural)", default: 0] += 1
         var object = object
         object["metadata", "resourceVersion"] = .string(String(revision))
-        objects[key] = type == .deleted ? nil : object
+        if type == .deleted { objects.removeValue(forKey: key) } else { objects[key] = object }
         let event = WatchEvent(type: type, object: object)
         log.append(.init(revision: revision, resource: key.resource, event: event))
         for watcher in watchers.values
