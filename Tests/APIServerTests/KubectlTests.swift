@@ -24,17 +24,17 @@ import Testing
                 try await fixture.check(arguments, input: input, program: program)
             }
             #expect(
-                try await kubectl("apply", "--validate=false", "-f", "-", input: Self.service)
+                try await kubectl("apply", "-f", "-", input: Self.service)
                     == "service/web created\n")
             let table = try await kubectl("get", "svc", "web")
             #expect(table.contains("8080/TCP"))
             #expect(table.hasPrefix("NAME"))
             #expect(
-                try await kubectl("apply", "--validate=false", "-f", "-", input: Self.service)
+                try await kubectl("apply", "-f", "-", input: Self.service)
                     == "service/web unchanged\n")
             let changed = Self.service.replacing("8080", with: "8081")
             #expect(
-                try await kubectl("apply", "--validate=false", "-f", "-", input: changed)
+                try await kubectl("apply", "-f", "-", input: changed)
                     == "service/web configured\n")
             #expect(
                 try await kubectl("get", "svc", "web", "-o", "jsonpath={.spec.ports[0].port}")

@@ -15,6 +15,7 @@ final class APIHandler: RequestResponder {
     let version: ServerVersion
     let clock: WatchClock
     let isReady: @Sendable () -> Bool
+    let documents = OpenAPIDocuments()
 
     init(
         registry: Registry, authenticator: Authenticator, authorizer: Authorizer,
@@ -119,12 +120,9 @@ final class APIHandler: RequestResponder {
         if let reply = discovery.reply(path: path, headers: request.headers) {
             return .ready(reply)
         }
-        return try respondToOpenAPI(path, request)
+        return try respondToOpenAPI(path, request.headers)
     }
 
-    private func respondToOpenAPI(_ path: String, _ request: APIRequest) throws -> APIResponse {
-        throw StatusError.pathNotFound
-    }
 }
 
 extension StatusError {

@@ -75,8 +75,11 @@ enum RequestBody {
             return try json(request)
         case "application/yaml":
             return SentObject(json: try YAMLText.parse(request.bodyBytes))
+        case ProtobufDecoder.contentType:
+            return SentObject(json: try ProtobufDecoder.decode(request.bodyBytes))
         default:
-            throw unsupported(type, ["application/json", "application/yaml"])
+            throw unsupported(
+                type, ["application/json", "application/yaml", ProtobufDecoder.contentType])
         }
     }
 

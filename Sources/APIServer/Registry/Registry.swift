@@ -12,20 +12,32 @@ final class Registry: Sendable {
     let store: Store
     let allocations: ServiceAllocations
     let logger: Logger
-    private let catalog: Mutex<KindRegistry>
+    private let catalog: Mutex<Catalog>
+
+    private struct Catalog: Sendable {
+        var kinds: KindRegistry
+        /// Counts the changes, for whoever keeps something made of the kinds.
+        var generation = 0
+    }
 
     init(store: Store, kinds: KindRegistry, allocations: ServiceAllocations, logger: Logger) {
         self.store = store
         self.allocations = allocations
         self.logger = logger
-        catalog = Mutex(kinds)
+        catalog = Mutex(Catalog(kinds: kinds))
     }
 
     /// The kinds served now; CustomResourceDefinitions add to them.
-    var kinds: KindRegistry { catalog.withLock { $0 } }
+    var kinds: KindRegistry { catalog.withLock { $0.kinds } }
 
-    func replaceKinds(_ change: (inout KindRegistry) -> Void) {
-        catalog.withLock { change(&$0) }
+    /// Grows whenever the kinds change.
+    var kindsGeneration: Int { catalog.withLock { $0.generation } }
+
+    func changeKinds(_ change: (inout KindRegistry) -> Void) {
+        catalog.withLock { catalog in
+            change(&catalog.kinds)
+            catalog.generation += 1
+        }
     }
 
     // MARK: - Keys
