@@ -136,9 +136,9 @@ let package = Package(
         library(
             "Commands",
             [
-                "APIServer", "AddressPools", "CLinux", "Controllers", "Informer",
+                "APIServer", "AddressPools", "CLinux", "Controllers", "DNSServer", "Informer",
                 "JSON",
-                "KubernetesAPI", "NFTables", "Netlink", "NetworkTypes", "PodRuntime",
+                "KubernetesAPI", "NFTables", "Netlink", "NetworkTypes", "PodRuntime", "ServiceProxy",
                 "Store",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
@@ -155,7 +155,9 @@ let package = Package(
         tests("Store", ["JSON", "KubernetesAPI", "TestSupport"]),
         tests("Informer", ["JSON", "KubernetesAPI"]),
         tests("APIServer", ["Informer", "JSON", "KubernetesAPI", "Store", "TestSupport"]),
-        tests("Controllers", ["Informer", "JSON", "KubernetesAPI", "NetworkTypes"]),
+        tests(
+            "Controllers",
+            ["APIServer", "Informer", "JSON", "KubernetesAPI", "NetworkTypes", "Store"]),
         tests("AddressPools", ["Informer", "JSON", "KubernetesAPI", "NetworkTypes"]),
         tests("Netlink", ["CLinux", "NetworkTypes", "TestSupport"]),
         tests("NFTables", ["CLinux", "JSON", "Netlink", "NetworkTypes", "TestSupport"]),

@@ -1,0 +1,54 @@
+import DNSServer
+import Informer
+import KubernetesAPI
+import Logging
+import NetworkTypes
+import ServiceProxy
+
+/// The three roles of a node that are the same in a cluster and standalone: proxy, DNS, speaker.
+struct NodeAgents: Sendable {
+    private let proxy: ProxyAgent
+    private let dns: DNSAgent
+
+    init(options: AgentOptions, tableName: String, client: any KubernetesClient, logger: Logger) {
+        proxy = ProxyAgent(
+            client: client, configuration: Self.proxy(options, tableName), logger: logger)
+        dns = DNSAgent(client: client, configuration: Self.dns(options), logger: logger)
+    }
+
+    private static func proxy(
+        _ options: AgentOptions, _ tableName: String
+    ) -> ProxyAgent.Configuration {
+        var configuration = ProxyAgent.Configuration()
+        configuration.tableName = tableName
+        configuration.nodeName = options.nodeName
+        configuration.serviceCIDRs = [options.serviceClusterIpRange]
+        configuration.podCIDRs = [options.podCidr]
+        configuration.locallyServedAddresses = [options.clusterDns]
+        return configuration
+    }
+
+    private static func dns(_ options: AgentOptions) -> DNSAgent.Configuration {
+        DNSAgent.Configuration(
+            listenAddresses: [
+                SocketAddress(options.clusterDns, port: 53), SocketAddress(options.address, port: 53),
+            ],
+            clusterDomain: options.clusterDomain, serviceAddresses: [options.clusterDns],
+            forwarders: options.forwarder.map { [SocketAddress($0, port: 53)] } ?? [],
+            nodeName: options.nodeName, snapshotPath: "\(options.dataDir)/dns.snapshot",
+            metricsAddress: SocketAddress(options.address, port: 9153))
+    }
+
+    /// Adds a task for each role.
+    func start(in group: inout ThrowingTaskGroup<Void, any Error>) {
+        let (proxy, dns) = (proxy, dns)
+        group.addTask { try await proxy.run() }
+        group.addTask { try await dns.run() }
+    }
+
+    /// Returns when the kernel has rules for every Service and DNS answers.
+    func waitUntilReady() async {
+        await proxy.waitUntilReady()
+        await dns.waitUntilReady()
+    }
+}

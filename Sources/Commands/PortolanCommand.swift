@@ -1,0 +1,62 @@
+public import ArgumentParser
+import Glibc
+import Netlink
+
+/// The program `portolan`.
+public struct PortolanCommand: AsyncParsableCommand {
+    /// Name, summary and subcommands.
+    public static let configuration = CommandConfiguration(
+        commandName: "portolan",
+        abstract: "Kubernetes Services, whole, in one program.",
+        version: Version.text,
+        subcommands: [
+            UpCommand.self, DownCommand.self, StatusCommand.self, NodeCommand.self,
+            HostnameServerCommand.self,
+        ])
+
+    /// Makes the command; ArgumentParser needs it.
+    public init() {}
+
+    /// Runs the program: parses the arguments, runs the subcommand, and exits with its code. A
+    /// failure is one line on standard error.
+    ///
+    /// `portolan node` enters its network namespace here, before the first thread exists: threads
+    /// inherit it, and a task that would enter one later resumes on a thread of another.
+    public static func start(_ arguments: [String]) async -> Never {
+        do {
+            try enterNamespace(arguments)
+            var command = try parseAsRoot(Array(arguments.dropFirst()))
+            if var command = command as? any AsyncParsableCommand {
+                try await command.run()
+            } else {
+                try command.run()
+            }
+            Glibc.exit(0)
+        } catch let failure as CommandFailure {
+            Console.error("portolan: \(failure)")
+            Glibc.exit(1)
+        } catch {
+            exit(withError: error)
+        }
+    }
+
+    private static func enterNamespace(_ arguments: [String]) throws {
+        guard arguments.count > 2, arguments[1] == "node",
+            let index = arguments.firstIndex(of: "--network-namespace"), index + 1 < arguments.count
+        else { return }
+        let name = arguments[index + 1]
+        do {
+            try NetworkNamespace.enterCurrentThread(try NetworkNamespace.open(name))
+        } catch {
+            throw CommandFailure("cannot enter the network namespace \(name): \(error)")
+        }
+    }
+}
+
+/// What Portolan calls itself.
+enum Version {
+    /// Portolan's own version.
+    static let text = "0.1.0"
+    /// What the API server reports in `/version` (the Kubernetes release it conforms to).
+    static let kubernetes = "v1.36.0+portolan.\(text)"
+}

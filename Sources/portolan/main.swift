@@ -1,0 +1,3 @@
+import Commands
+
+await PortolanCommand.start(CommandLine.arguments)
