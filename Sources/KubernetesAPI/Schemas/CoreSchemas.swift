@@ -3,7 +3,7 @@ let coreSchemaTable = """
     @core.v1
     Namespace* | A scope for names.
       spec NamespaceSpec
-      status NamespaceStatus
+      status NamespaceStatus ={}
     NamespaceSpec
       finalizers [string] | What must be done before the namespace is removed.
     NamespaceStatus
@@ -89,7 +89,7 @@ let coreSchemaTable = """
     Service* | A named abstraction of software, such as a database: the port that the proxy \
     listens on, and the selector that says which pods answer.
       spec ServiceSpec | What is wanted.
-      status ServiceStatus | What was last seen. Read-only.
+      status ServiceStatus ={} | What was last seen. Read-only.
     ServiceSpec | The attributes that a user creates on a service.
       allocateLoadBalancerNodePorts bool | False: a LoadBalancer needs no node ports. Default true.
       clusterIP string | The address inside the cluster; None for a headless service.
@@ -138,7 +138,7 @@ let coreSchemaTable = """
       protocol! string
     Node* | A worker that runs pods.
       spec NodeSpec
-      status NodeStatus
+      status NodeStatus ={}
     NodeSpec
       configSource any
       externalID string
@@ -198,7 +198,7 @@ let coreSchemaTable = """
       systemUUID string =""
     ReplicationController* | Keeps a number of pods running.
       spec ReplicationControllerSpec
-      status ReplicationControllerStatus
+      status ReplicationControllerStatus ={}
     ReplicationControllerSpec
       minReadySeconds int32
       replicas int32 =1

@@ -44,7 +44,7 @@ let networkSchemaTable = """
     @networking.v1
     Ingress* | Routes HTTP requests to Services.
       spec IngressSpec
-      status IngressStatus
+      status IngressStatus ={}
     IngressSpec
       defaultBackend IngressBackend
       ingressClassName string

@@ -3,7 +3,7 @@ let podSchemaTable = """
     @core.v1
     Pod* | A group of containers that run together on one node.
       spec PodSpec | What is wanted.
-      status PodStatus | What was last seen. Read-only.
+      status PodStatus ={} | What was last seen. Read-only.
     PodTemplateSpec | What the pods of a workload look like.
       metadata ObjectMeta
       spec PodSpec

@@ -32,7 +32,7 @@ let policySchemaTable = """
     @policy.v1
     PodDisruptionBudget* | How many pods may be away at a time.
       spec PodDisruptionBudgetSpec
-      status PodDisruptionBudgetStatus
+      status PodDisruptionBudgetStatus ={}
     PodDisruptionBudgetSpec
       maxUnavailable intOrString
       minAvailable intOrString

@@ -3,7 +3,7 @@ let workloadSchemaTable = """
     @apps.v1
     Deployment* | Declares pods and how they are replaced by newer ones.
       spec DeploymentSpec
-      status DeploymentStatus
+      status DeploymentStatus ={}
     DeploymentSpec
       minReadySeconds int32
       paused bool
@@ -38,7 +38,7 @@ let workloadSchemaTable = """
       type! string
     ReplicaSet* | Keeps a number of pods running.
       spec ReplicaSetSpec
-      status ReplicaSetStatus
+      status ReplicaSetStatus ={}
     ReplicaSetSpec
       minReadySeconds int32
       replicas int32 =1
@@ -60,7 +60,7 @@ let workloadSchemaTable = """
       type! string
     DaemonSet* | Runs a pod on each node.
       spec DaemonSetSpec
-      status DaemonSetStatus
+      status DaemonSetStatus ={}
     DaemonSetSpec
       minReadySeconds int32
       revisionHistoryLimit int32 =10
@@ -92,7 +92,7 @@ let workloadSchemaTable = """
       type! string
     StatefulSet* | Pods with stable names and storage.
       spec StatefulSetSpec
-      status StatefulSetStatus
+      status StatefulSetStatus ={}
     StatefulSetSpec
       minReadySeconds int32
       ordinals StatefulSetOrdinals
@@ -139,7 +139,7 @@ let workloadSchemaTable = """
     @batch.v1
     Job* | Pods that run to completion.
       spec JobSpec
-      status JobStatus
+      status JobStatus ={}
     JobSpec
       activeDeadlineSeconds int64
       backoffLimit int32
