@@ -1,0 +1,74 @@
+#!/bin/sh
+# Compares Portolan's DNS with Knot DNS: the same zone of SERVICES Services, the server on
+# processor 0, dnsperf on processor 1, ROUNDS rounds in turn. Prints queries a second of wall time,
+# and of the server's CPU time, which is the figure that a noisy machine disturbs least.
+#
+#     Benchmarks/dns.sh PATH-TO-DNSBenchmark [SERVICES] [SECONDS] [ROUNDS]
+set -eu
+bench=$1 services=${2:-10000} seconds=${3:-5} rounds=${4:-5}
+work=$(mktemp -d)
+ours=53530 knot=53531
+pids=
+cleanup() {
+    for pid in $pids; do kill "$pid" 2>/dev/null || true; done
+    rm -rf "$work"
+}
+trap cleanup EXIT INT TERM
+
+"$bench" zone "$services" >"$work/cluster.zone"
+"$bench" names "$services" >"$work/names"
+mkfifo "$work/stdin"
+"$bench" serve "$ours" "$services" <"$work/stdin" >"$work/ours.log" &
+ourpid=$!
+pids="$pids $ourpid"
+exec 9>"$work/stdin"
+cat >"$work/knot.conf" <<CONF
+server:
+    listen: 127.0.0.1@$knot
+    rundir: $work
+    udp-workers: 1
+    tcp-workers: 1
+    background-workers: 1
+database:
+    storage: $work
+zone:
+  - domain: cluster.local
+    file: $work/cluster.zone
+    zonefile-sync: -1
+    semantic-checks: off
+CONF
+taskset -c 0 knotd -c "$work/knot.conf" >"$work/knot.log" 2>&1 &
+knotpid=$!
+pids="$pids $knotpid"
+for port in $ours $knot; do
+    tries=0
+    until dig @127.0.0.1 -p "$port" +short +time=1 +tries=1 \
+        service-1.ns1.svc.cluster.local 2>/dev/null | grep -q 10.96; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 60 ] || { echo "no answer on port $port"; cat "$work"/*.log; exit 1; }
+    done
+done
+cat "$work/ours.log"
+
+cpu() { awk '{print $14 + $15}' "/proc/$1/stat"; }
+run() { # name pid port extra…
+    name=$1 pid=$2 port=$3
+    shift 3
+    before=$(cpu "$pid")
+    taskset -c 1 dnsperf -s 127.0.0.1 -p "$port" -d "$work/names" -l "$seconds" -c 8 -q 200 "$@" \
+        >"$work/out" 2>&1
+    after=$(cpu "$pid")
+    completed=$(awk '/Queries completed/ {print $3}' "$work/out")
+    rate=$(awk '/Queries per second/ {print $4}' "$work/out")
+    lost=$(awk '/Queries lost/ {print $3}' "$work/out")
+    latency=$(awk '/Average Latency/ {print $4}' "$work/out")
+    echo "$name $completed $((after - before)) $rate $lost $latency" | awk '
+        { printf "%-9s %9.0f queries/s, %9.0f a CPU second, lost %s, mean latency %s s\n",
+          $1, $4, $2 * 100 / ($3 > 0 ? $3 : 1), $5, $6 }'
+}
+round=0
+while [ "$round" -lt "$rounds" ]; do
+    run portolan "$ourpid" "$ours"
+    run knot "$knotpid" "$knot"
+    round=$((round + 1))
+done
