@@ -104,6 +104,7 @@ public final class APIServer: Sendable {
             nodePortRange: configuration.nodePortRange)
         registry = Registry(
             store: store, kinds: .builtIn, allocations: allocations, logger: logger)
+        try registry.loadCustomKinds()
         client = InProcessClient(registry: registry)
         authorizer = Authorizer(store: store)
         listener = HTTPListener(

@@ -1,4 +1,5 @@
 import FoundationEssentials
+import Informer
 import JSON
 import KubernetesAPI
 import Store
@@ -19,10 +20,15 @@ extension Registry {
 
     /// Creates an object whose fields have been checked against the schema.
     func create(
-        _ kind: Kind, decoded: JSONValue, options: WriteOptions, warnings: [String] = []
+        _ kind: Kind, decoded: JSONValue, options: WriteOptions, warnings: [String] = [],
+        isApplied: Bool = false
     ) async throws -> WriteResult {
         let resource = kind.resource
-        let prepared = try prepareNew(kind, decoded, options: options)
+        var prepared = try prepareNew(kind, decoded, options: options)
+        if !isApplied, !options.fieldManager.isEmpty {
+            ManagedFields.track(
+                old: nil, new: &prepared, kind: kind, manager: options.fieldManager, now: .now)
+        }
         let prefix = prepared["metadata", "generateName"]?.string ?? ""
         let isGenerated = decoded["metadata", "name"]?.string ?? "" == ""
         for attempt in 1...Self.generatedNameTries {
@@ -36,6 +42,7 @@ extension Registry {
                 let stored = try await commit(isDryRun: options.isDryRun) { [self] transaction in
                     try insert(kind, candidate, in: &transaction, isDryRun: options.isDryRun)
                 }
+                if !options.isDryRun { try kindsChanged(by: kind, stored) }
                 return WriteResult(
                     object: stored, isCreated: true,
                     warnings: warnings + (kind.advice.map { [$0] } ?? []))
@@ -67,6 +74,7 @@ extension Registry {
         object = kind.defaulted(object)
         kind.prepareForCreate(&object)
         if kind.resource == .services { ServiceRules.prepareForCreate(&object) }
+        establish(kind, &object)
         return object
     }
 

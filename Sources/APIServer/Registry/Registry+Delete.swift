@@ -17,12 +17,16 @@ extension Registry {
         _ kind: Kind, namespace: String?, name: String, options: DeleteOptions
     ) async throws -> DeleteOutcome {
         let key = key(kind, namespace: namespace, name: name)
-        return try await commit(isDryRun: options.isDryRun) { [self] transaction in
+        let outcome = try await commit(isDryRun: options.isDryRun) { [self] transaction in
             guard let stored = transaction.get(key) else {
                 throw StatusError.notFound(kind.resource, name: name)
             }
             return try delete(kind, stored, options: options, in: &transaction)
         }
+        if case .removed(let object) = outcome, !options.isDryRun {
+            try kindsChanged(by: kind, object, isRemoved: true)
+        }
+        return outcome
     }
 
     private func delete(
@@ -120,6 +124,7 @@ extension Registry {
         isDryRun: Bool
     ) throws -> StoredObject {
         let removed = try transaction.delete(key)
+        try removeInstances(of: kind, object, in: &transaction)
         allocations.release(kind, object, isDryRun: isDryRun)
         return removed
     }

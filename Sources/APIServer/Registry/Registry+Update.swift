@@ -1,3 +1,4 @@
+import Informer
 import JSON
 import KubernetesAPI
 import Store
@@ -29,23 +30,36 @@ extension Registry {
     /// transaction, so that nothing is lost and nobody sees a conflict that is not his.
     func change(
         _ kind: Kind, _ key: StoreKey, subresource: String, options: WriteOptions,
-        warnings: [String] = [], _ change: @escaping Change
+        warnings: [String] = [], isApplied: Bool = false, _ change: @escaping Change
     ) async throws -> WriteResult {
         guard let base = store.get(key) else {
             throw StatusError.notFound(kind.resource, name: key.name)
         }
-        let candidate = try next(kind, from: base, subresource: subresource, change)
+        let step = Step(
+            subresource: subresource, manager: isApplied ? "" : options.fieldManager, now: .now)
+        let candidate = try next(kind, from: base, step, change)
         let stored = try await commit(isDryRun: options.isDryRun) { [self] transaction in
             guard let newest = transaction.get(key) else {
                 throw StatusError.notFound(kind.resource, name: key.name)
             }
             let outcome =
                 newest.revision == base.revision
-                ? candidate : try next(kind, from: newest, subresource: subresource, change)
+                ? candidate : try next(kind, from: newest, step, change)
             return try store(
                 outcome, kind, key, newest: newest, in: &transaction, isDryRun: options.isDryRun)
         }
+        if !options.isDryRun, !candidate.isUnchanged {
+            try kindsChanged(by: kind, stored, isRemoved: candidate.isRemoval)
+        }
         return WriteResult(object: stored, warnings: warnings)
+    }
+
+    /// What a change of one object needs to know beside the object.
+    private struct Step: Sendable {
+        var subresource: String
+        /// Who is noted in managedFields; empty where nobody is.
+        var manager: String
+        var now: Timestamp
     }
 
     /// A new state that is ready to be stored.
@@ -58,8 +72,9 @@ extension Registry {
     }
 
     private func next(
-        _ kind: Kind, from base: StoredObject, subresource: String, _ change: Change
+        _ kind: Kind, from base: StoredObject, _ step: Step, _ change: Change
     ) throws -> NextState {
+        let subresource = step.subresource
         let old = try base.decoded()
         var new = try change(old)
         try checkPreconditions(kind, base: base, old: old, new: new)
@@ -69,6 +84,7 @@ extension Registry {
         case "":
             kind.prepareForUpdate(old: old, new: &new)
             if kind.resource == .services { ServiceRules.prepareForUpdate(old: old, new: &new) }
+            establish(kind, &new)
         case "status": kind.prepareForStatusUpdate(old: old, new: &new)
         default: break  // binding and finalize have made the change that is theirs to make
         }
@@ -77,8 +93,14 @@ extension Registry {
         guard errors.isEmpty else {
             throw StatusError.invalid(kind.resource, name: base.key.name, errors)
         }
+        let isUnchanged = Self.isSame(old, new)
+        if !isUnchanged, !step.manager.isEmpty {
+            ManagedFields.track(
+                old: old, new: &new, kind: kind, manager: step.manager, subresource: subresource,
+                now: step.now)
+        }
         return NextState(
-            old: old, new: new, isUnchanged: Self.isSame(old, new), isRemoval: Self.isRemoval(new))
+            old: old, new: new, isUnchanged: isUnchanged, isRemoval: Self.isRemoval(new))
     }
 
     private func store(

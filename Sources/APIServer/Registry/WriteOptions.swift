@@ -18,7 +18,9 @@ struct WriteOptions: Sendable {
     /// Apply takes over fields of other managers.
     var isForced = false
 
-    static let internalWrite = WriteOptions(user: .controlPlane, fieldManager: "portolan")
+    /// The control plane's own writes. They name no manager: what controllers set is nobody's to
+    /// conflict with, and objects stay small.
+    static let internalWrite = WriteOptions(user: .controlPlane)
 
     init(user: UserInfo, fieldManager: String = "") {
         self.user = user
