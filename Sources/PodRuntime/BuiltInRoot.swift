@@ -33,10 +33,19 @@ enum BuiltInRoot {
         return directories.map { BundleMount(source: $0, destination: $0, isReadOnly: true) }
     }
 
-    /// Lays out the root; quick where it is there already. Blocking.
-    static func lay(out root: String) throws {
-        let marker = root + "/etc/os-release"
-        if Files.exists(marker) { return }
+    /// Lays out the root; quick where it is there already. Several may do so at once: each makes one
+    /// of its own, and the first to finish gives it the name. Blocking.
+    static func lay(out place: String) throws {
+        if Files.isDirectory(place) { return }
+        let root = "\(place).\(getpid()).\(UInt64.random(in: 0 ... .max))"
+        defer { Files.removeTree(root) }
+        try make(root)
+        guard rename(root, place) == 0 || Files.isDirectory(place) else {
+            throw SystemError("rename \(place)")
+        }
+    }
+
+    private static func make(_ root: String) throws {
         let directories = [
             "dev", "etc/ssl/certs", "etc/alternatives", "home", "mnt", "opt", "proc", "root",
             "run", "srv", "sys", "usr", "var/lib", "var/cache", "var/log", "var/spool",
@@ -53,7 +62,7 @@ enum BuiltInRoot {
             if Files.exists("/usr/" + name) { link(name, to: "usr/" + name, in: root) }
         }
         for (name, text) in files {
-            try Files.replace(root + "/etc/" + name, Array(text.utf8), mode: 0o644)
+            try Files.write(root + "/etc/" + name, Array(text.utf8))
         }
     }
 
@@ -62,7 +71,7 @@ enum BuiltInRoot {
         symlink(target, root + "/" + name)
     }
 
-    /// The files of /etc; the last one marks the root as complete.
+    /// The files of /etc.
     private static let files = [
         (
             "passwd",

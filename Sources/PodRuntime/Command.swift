@@ -16,6 +16,8 @@ struct Command: Sendable {
     var descriptors: [Int32] = [-1, -1, -1]
     /// True to make the child a session leader, which a terminal's owner must be.
     var startsSession = false
+    /// Where the program writes the process id of a command that it starts elsewhere.
+    var pidFile: String?
 
     /// The environment of helper programs: nothing of the parent's but the search path.
     static let plainEnvironment = [
@@ -222,6 +224,12 @@ final class Pipe {
         setCloseOnExec(readEnd)
         setCloseOnExec(writeEnd)
         if !isReadBlocking { setNonBlocking(readEnd) }
+    }
+
+    /// Hands the end that is written to the caller, who closes it.
+    func takeWriteEnd() -> Int32 {
+        defer { writeEnd = -1 }
+        return writeEnd
     }
 
     /// Closes the end that is read.

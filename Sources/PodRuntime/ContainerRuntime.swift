@@ -154,4 +154,17 @@ struct ContainerRuntime: Sendable {
         // runc looks up the working directory and the variables in the container's bundle.
         runc(["exec"] + (usesTerminal ? ["--tty"] : []) + [id] + command)
     }
+
+    /// As `execCommand`, for a session that may have to be ended: runc notes the process id of the
+    /// command in a file of the container's directory.
+    func sessionCommand(
+        _ id: String, _ command: [String], usesTerminal: Bool, directory: String
+    ) -> Command {
+        let number = UInt64.random(in: 0 ... .max)
+        let pidFile = directory + "/exec-" + String(number, radix: 16)
+        var result = runc(
+            ["exec", "--pid-file", pidFile] + (usesTerminal ? ["--tty"] : []) + [id] + command)
+        result.pidFile = pidFile
+        return result
+    }
 }

@@ -127,8 +127,13 @@ struct PodMachine: Sendable {
         guard var record = containers[name] else { return }
         record.state = .waiting(reason: reason, message: message)
         record.isPulling = reason == "ErrImagePull"
+        // Registries are spared; what may pass soon (a ConfigMap to come, a busy machine) is tried
+        // again soon.
         let isConfiguration = reason == "CreateContainerConfigError"
-        record.backoffSeconds = isConfiguration ? 2 : Self.nextBackoff(record.backoffSeconds)
+        let first = record.isPulling ? Self.initialBackoffSeconds : 1
+        record.backoffSeconds =
+            isConfiguration
+            ? 2 : max(first, min(record.backoffSeconds * 2, Self.longestBackoffSeconds))
         record.notBefore = now.adding(seconds: Double(record.backoffSeconds))
         containers[name] = record
     }

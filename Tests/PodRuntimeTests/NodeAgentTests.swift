@@ -19,10 +19,10 @@ import Testing
                     let pod = try await node.waitFor("web-\(index)", "ready") { $0.isReady }
                     #expect(pod.phase == "Running")
                     addresses.formUnion(pod.podIPs)
-                    try eventually("the server of web-\(index) answers") {
-                        try node.curl(pod).contains("web-\(index)")
+                    try await eventually("the server of web-\(index) answers") {
+                        try await node.curl(pod).contains("web-\(index)")
                     }
-                    let answer = try node.curl(pod)
+                    let answer = try await node.curl(pod)
                     #expect(
                         answer
                             == "Hello, I am web-\(index) on \(node.configuration.nodeName); "
@@ -57,7 +57,7 @@ import Testing
                 #expect(
                     after.json["status", "containerStatuses"]?[0]?["containerID"]
                         == before.json["status", "containerStatuses"]?[0]?["containerID"])
-                #expect(try node.curl(after).hasPrefix("Hello, I am web"))
+                #expect(try await node.curl(after).hasPrefix("Hello, I am web"))
                 try await node.api.delete(.pods, namespace: "default", name: "web", options: nil)
                 try await node.waitUntilGone("web")
             }

@@ -45,10 +45,13 @@ final class NodeFixture: Sendable {
     }
 
     /// Runs `body` while an agent runs.
-    func withAgent(_ body: () async throws -> Void) async throws {
+    func withAgent(
+        _ configuration: NodeAgent.Configuration? = nil, _ body: () async throws -> Void
+    ) async throws {
         var logger = Logger(label: "test.node")
         logger.logLevel = .warning
-        let agent = NodeAgent(client: api, configuration: configuration, logger: logger)
+        let agent = NodeAgent(
+            client: api, configuration: configuration ?? self.configuration, logger: logger)
         let task = Task { try await agent.run() }
         do {
             try await body()
@@ -59,6 +62,36 @@ final class NodeFixture: Sendable {
         }
         task.cancel()
         _ = await task.result
+    }
+
+    /// Runs `body` while pods are looked after and the node's server listens, without TLS.
+    func withServer(_ body: (_ port: Int) async throws -> Void) async throws {
+        var logger = Logger(label: "test.node")
+        logger.logLevel = .warning
+        let context = NodeContext(configuration: configuration, client: api, logger: logger)
+        for name in ["runc", "exits", "pods", "images"] {
+            try Files.makeDirectories(configuration.dataDirectory + "/" + name)
+        }
+        let watcher = try DirectoryWatcher()
+        let manager = PodManager(context: context)
+        _ = try watcher.watch(context.runtime.exitDirectory) { name in
+            Task { await manager.containerExited(id: name) }
+        }
+        let server = NodeServer(context: context, pods: manager, watcher: watcher)
+        try await server.start(port: 0) { _ in }
+        let task = Task { await manager.run() }
+        var failure: (any Error)?
+        do {
+            guard let port = server.port else { throw TestFailure("the server has no port") }
+            try await body(port)
+        } catch {
+            failure = error
+        }
+        task.cancel()
+        await task.value
+        try await server.stop()
+        watcher.stop()
+        if let failure { throw failure }
     }
 
     /// Creates a pod that is bound to the node.
@@ -106,12 +139,14 @@ final class NodeFixture: Sendable {
     }
 
     /// What an HTTP request from the node to a pod is answered.
-    func curl(_ pod: Pod, port: Int = 80) throws -> String {
+    func curl(_ pod: Pod, port: Int = 80) async throws -> String {
         let address = pod.podIPs.first?.description ?? ""
-        return try Command.check(
-            ["curl", "-s", "--max-time", "5", "http://\(address):\(port)/"],
-            in: namespace.descriptor
-        ).output
+        let namespace = namespace.descriptor
+        return try await Blocking.run {
+            try Command.check(
+                ["curl", "-s", "--max-time", "5", "http://\(address):\(port)/"], in: namespace
+            ).output
+        }
     }
 
     /// The events about a pod, as `reason: message`.
@@ -120,6 +155,11 @@ final class NodeFixture: Sendable {
             .filter { $0["involvedObject", "name"]?.string == name }
             .map { "\($0["reason"]?.string ?? ""): \($0["message"]?.string ?? "")" }
     }
+}
+
+/// Runs curl. The node runs in the test's own process, whose few task threads must not be blocked.
+func curl(_ arguments: String...) async throws -> String {
+    try await Blocking.run { try Command.check(["curl", "-s"] + arguments).output }
 }
 
 /// A pod's spec of one container.
