@@ -154,7 +154,13 @@ let package = Package(
         tests("KubernetesAPI", ["JSON", "NetworkTypes"]),
         tests("Store", ["JSON", "KubernetesAPI", "TestSupport"]),
         tests("Informer", ["JSON", "KubernetesAPI"]),
-        tests("APIServer", ["Informer", "JSON", "KubernetesAPI", "Store", "TestSupport"]),
+        tests(
+            "APIServer",
+            [
+                "Informer", "JSON", "KubernetesAPI", "NetworkTypes", "Store", "TestSupport",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+            ]),
         tests(
             "Controllers",
             ["APIServer", "Informer", "JSON", "KubernetesAPI", "NetworkTypes", "Store"]),
@@ -169,7 +175,12 @@ let package = Package(
             "DNSServer",
             ["DNS", "Informer", "JSON", "KubernetesAPI", "NetworkTypes", "TestSupport"]),
         tests("ARP", ["NetworkTypes"]),
-        tests("Speaker", ["ARP", "JSON", "KubernetesAPI", "NetworkTypes", "TestSupport"]),
+        tests(
+            "Speaker",
+            [
+                "ARP", "AddressPools", "Informer", "JSON", "KubernetesAPI", "Netlink", "NetworkTypes",
+                "TestSupport",
+            ]),
         tests(
             "PodRuntime",
             [

@@ -133,26 +133,37 @@ extension Cluster {
         return keys
     }
 
-    /// Writes a plan and waits until the cache shows it.
+    /// Writes a plan and waits until the cache shows it. The writes go out together, so that the
+    /// store syncs them together.
     func apply(_ plan: SlicePlan, generateName: String) async throws {
-        var revision: Int64 = 0
-        func note(_ written: JSONValue) {
-            let version = written["metadata", "resourceVersion"]?.string
-            revision = max(revision, version.flatMap { Int64($0) } ?? 0)
-        }
-        for slice in plan.creates {
-            note(try await client.create(.endpointSlices, slice.json(generateName: generateName)))
-        }
-        for slice in plan.updates {
-            note(
-                try await client.update(
-                    .endpointSlices, slice.json(generateName: generateName), subresource: nil))
-        }
-        for key in plan.deletes {
-            do {
-                try await client.delete(
-                    .endpointSlices, namespace: key.namespace, name: key.name, options: nil)
-            } catch let error as StatusError where error.isNotFound {}
+        if plan.isEmpty { return }
+        let client = client
+        let revision = try await withThrowingTaskGroup(of: JSONValue.self) { group in
+            for slice in plan.creates {
+                group.addTask {
+                    try await client.create(
+                        .endpointSlices, slice.json(generateName: generateName))
+                }
+            }
+            for slice in plan.updates {
+                group.addTask {
+                    try await client.update(
+                        .endpointSlices, slice.json(generateName: generateName), subresource: nil)
+                }
+            }
+            for key in plan.deletes {
+                group.addTask {
+                    do {
+                        try await client.delete(
+                            .endpointSlices, namespace: key.namespace, name: key.name, options: nil)
+                    } catch let error as StatusError where error.isNotFound {}
+                    return .null
+                }
+            }
+            return try await group.reduce(into: Int64(0)) { revision, written in
+                let version = written["metadata", "resourceVersion"]?.string
+                revision = max(revision, version.flatMap { Int64($0) } ?? 0)
+            }
         }
         try await endpointSlices.waitUntilSeen(String(revision))
         for key in plan.deletes {

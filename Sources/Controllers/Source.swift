@@ -111,12 +111,17 @@ final class Source<Value: KubernetesObject>: AnySource {
             try? await Task.sleep(for: Self.waitLimit)
             resume(identifier, with: false)
         }
-        let result = await withCheckedContinuation { continuation in
-            state.withLock {
-                $0.waiters[identifier] = Waiter(isMet: isMet, continuation: continuation)
+        let result = await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                state.withLock {
+                    $0.waiters[identifier] = Waiter(isMet: isMet, continuation: continuation)
+                }
+                // The change may have come between the first look and the registration.
+                let isMetNow = isMet()
+                if isMetNow || Task.isCancelled { resume(identifier, with: isMetNow) }
             }
-            // The change may have come between the first look and the registration.
-            if isMet() || Task.isCancelled { resume(identifier, with: isMet()) }
+        } onCancel: {
+            resume(identifier, with: false)
         }
         timer.cancel()
         if !result { throw CacheLagError(resource: resource) }

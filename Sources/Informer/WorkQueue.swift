@@ -164,7 +164,7 @@ public final class WorkQueue<Key: Hashable & Sendable>: Sendable {
     }
 
     private func retry(_ key: Key, after error: any Error) {
-        let (sleeper, attempt) = state.withLock { state in
+        let attempt = state.withLock { state in
             let attempt = state.attempts[key, default: 0] + 1
             state.attempts[key] = attempt < maximumTries ? attempt : nil
             if attempt < maximumTries {
@@ -172,16 +172,18 @@ public final class WorkQueue<Key: Hashable & Sendable>: Sendable {
             } else {
                 state.counters.abandoned += 1
             }
-            return (Self.release(key, &state), attempt)
+            return attempt
         }
-        if let (sleeper, key) = sleeper { sleeper.resume(returning: key) }
         let metadata: Logger.Metadata = ["key": "\(key)", "error": "\(error)", "try": "\(attempt)"]
         if attempt < maximumTries {
             logger.debug("\(name): trying again", metadata: metadata)
+            // Before the key is released, so that the queue never looks idle in between.
             add(key, after: backoff.pause(attempt: attempt))
         } else if !isClosed {
             logger.error("\(name): gave up until the next change", metadata: metadata)
         }
+        let sleeper = state.withLock { Self.release(key, &$0) }
+        if let (sleeper, key) = sleeper { sleeper.resume(returning: key) }
     }
 
     private var isClosed: Bool { state.withLock { $0.isClosed } }

@@ -8,7 +8,7 @@ import Testing
 
 /// Polls until `condition` holds; fails the test after `seconds`.
 func eventually(
-    _ what: Comment, seconds: Double = 10, sourceLocation: SourceLocation = #_sourceLocation,
+    _ what: Comment, seconds: Double = 30, sourceLocation: SourceLocation = #_sourceLocation,
     _ condition: @Sendable () async throws -> Bool
 ) async throws {
     let deadline = ContinuousClock.now + .seconds(seconds)
@@ -29,6 +29,14 @@ func withManager(
     client: MemoryClient = MemoryClient(),
     _ body: @Sendable @escaping (MemoryClient) async throws -> Void
 ) async throws {
+    try await withManager(configuration, over: client, body)
+}
+
+/// Runs a controller manager over any API while `body` lasts.
+func withManager<Client: KubernetesClient>(
+    _ configuration: ControllerManager.Configuration, over client: Client,
+    _ body: @Sendable @escaping (Client) async throws -> Void
+) async throws {
     var logger = Logger(label: "test")
     logger.logLevel = .error
     let manager = ControllerManager(client: client, configuration: configuration, logger: logger)
@@ -40,7 +48,7 @@ func withManager(
     }
 }
 
-extension MemoryClient {
+extension KubernetesClient {
     func items(_ resource: Resource, in namespace: String = "default") async throws -> [JSONValue] {
         try await list(resource, ListOptions(namespace: namespace)).items
     }

@@ -104,7 +104,7 @@ import Testing
 
     /// Any sequence of desired sets ends with slices that hold exactly the set, none above the
     /// limit, and a second look that has nothing to do.
-    @Test(arguments: 0..<20) func anySequenceSettles(seed: Int) {
+    @Test(arguments: 0..<10) func anySequenceSettles(seed: Int) {
         var generator = SplitMix(state: UInt64(seed))
         var slices: [SliceRecord] = []
         var next = 0

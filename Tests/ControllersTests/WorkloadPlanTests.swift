@@ -159,7 +159,7 @@ import Testing
 
     /// Whatever the speed of pods, a rolling update never has more pods than replicas + maxSurge
     /// nor asks for fewer than replicas - maxUnavailable, and ends with the new template alone.
-    @Test(arguments: 0..<40) func rollingUpdatesKeepTheirBounds(seed: Int) throws {
+    @Test(arguments: 0..<12) func rollingUpdatesKeepTheirBounds(seed: Int) throws {
         var generator = SplitMix(state: UInt64(seed))
         let replicas = Int.random(in: 1...8, using: &generator)
         let surge = Int.random(in: 0...3, using: &generator)
@@ -180,7 +180,7 @@ import Testing
         #expect(world.sets.map(\.pods.count) == [replicas])
         world.deployment["spec", "template"] = Make.template(image: "web:2")
         let floor = replicas - max(unavailable, surge == 0 ? 1 : 0)
-        for _ in 0..<300 {
+        for _ in 0..<160 {
             _ = world.step(&generator)
             #expect(world.sets.reduce(0) { $0 + $1.replicas } <= replicas + surge)
             #expect(world.sets.reduce(0) { $0 + $1.pods.count { $0 } } >= floor)
@@ -189,7 +189,7 @@ import Testing
         #expect(world.step(&generator).isEmpty)
         // Rolling back takes the first set up again, with a new revision.
         world.deployment["spec", "template"] = Make.template()
-        for _ in 0..<300 { _ = world.step(&generator) }
+        for _ in 0..<160 { _ = world.step(&generator) }
         #expect(world.sets.map(\.replicas) == [replicas, 0])
         #expect(world.sets[0].notes[DeploymentPlan.revisionAnnotation] == "3")
     }
@@ -206,14 +206,14 @@ import Testing
         #expect(world.sets.map(\.replicas) == [0, 3])
     }
 
-    @Test(arguments: 0..<20) func scalingInAnUpdateIsShared(seed: Int) {
+    @Test(arguments: 0..<8) func scalingInAnUpdateIsShared(seed: Int) {
         var generator = SplitMix(state: UInt64(seed))
         var world = World(deployment: Make.deployment(replicas: 8))
         for _ in 0..<100 { _ = world.step(&generator) }
         world.deployment["spec", "template"] = Make.template(image: "web:2")
         for _ in 0..<6 { _ = world.step(&generator) }
         world.deployment["spec", "replicas"] = .integer(Int64.random(in: 0...20, using: &generator))
-        for _ in 0..<400 { _ = world.step(&generator) }
+        for _ in 0..<250 { _ = world.step(&generator) }
         let replicas = world.deployment["spec", "replicas"]?.int
         #expect(world.sets.map(\.replicas) == [0, replicas])
         #expect(world.step(&generator).isEmpty)
