@@ -19,7 +19,8 @@ public final class NameTable: @unchecked Sendable {
     public let epochs = ReadEpochs()
     /// The hash of the names in this table.
     public let nameHash: NameHash
-    private let shards: UnsafeMutablePointer<Atomic<UInt>>
+    /// The shards' addresses; readers keep a copy of this pointer, which lives as long as the table.
+    let shards: UnsafeMutablePointer<Atomic<UInt>>
     private var counts: [Count]
 
     private struct Count {
@@ -57,6 +58,15 @@ public final class NameTable: @unchecked Sendable {
     /// online reader, or the writer; the block is valid until the reader is offline.
     @inline(__always)
     func find(_ hash: UInt64, _ name: UnsafePointer<UInt8>, _ length: Int) -> NameBlock? {
+        Self.find(shards, hash, name, length)
+    }
+
+    /// The same without the table's object, so that the hot path counts no references.
+    @inline(__always)
+    static func find(
+        _ shards: UnsafeMutablePointer<Atomic<UInt>>, _ hash: UInt64,
+        _ name: UnsafePointer<UInt8>, _ length: Int
+    ) -> NameBlock? {
         let shard = shards[Int(truncatingIfNeeded: hash & 63)].load(ordering: .acquiring)
         guard let base = UnsafeRawPointer(bitPattern: shard) else { return nil }
         let mask = base.load(as: UInt.self) &- 1

@@ -57,6 +57,8 @@ public final class Zone: @unchecked Sendable {
     public let configuration: ZoneConfiguration
     /// The table that readers use.
     public let table: NameTable
+    /// The table's shards; `table` keeps them alive.
+    let shards: UnsafeMutablePointer<Atomic<UInt>>
     /// The SOA's serial, one more with each change.
     let serial: Atomic<UInt32>
     let state = Mutex(State())
@@ -87,6 +89,7 @@ public final class Zone: @unchecked Sendable {
     public init(configuration: ZoneConfiguration) {
         self.configuration = configuration
         table = NameTable(nameHash: NameHash(seed: configuration.hashSeed))
+        shards = table.shards
         serial = Atomic(configuration.serial)
         state.withLock { _ in insertFurniture() }
     }

@@ -30,7 +30,7 @@ extension Zone {
         lowercased: UnsafePointer<UInt8>, setting flags: UInt16, rotation: UInt32,
         into writer: inout ResponseWriter
     ) -> ZoneOutcome {
-        guard let block = table.find(query.hash, lowercased, query.nameLength) else {
+        guard let block = NameTable.find(shards, query.hash, lowercased, query.nameLength) else {
             return answerMissing(query, message, lowercased, flags, &writer)
         }
         let authoritative = flags | HeaderFlags.authoritative

@@ -32,9 +32,10 @@ extension Worker {
 
     private func answerBatch(_ count: Int, _ listener: Int, _ zone: Zone?) {
         if let zone { enterTable(zone) }
+        let held = zone.map(Unmanaged.passUnretained)
         for index in 0..<count {
             let length = answer(
-                batch.message(index), .datagram(index, listener: listener), zone,
+                batch.message(index), .datagram(index, listener: listener), held,
                 batch.output(index))
             if length > 0, admits(index, batch.output(index), length) {
                 batch.enqueue(index, length: limitedLength(index, length))
@@ -46,7 +47,7 @@ extension Worker {
     /// Answers one query into `output`. 0 means that nothing is to be sent now.
     @inline(__always)
     func answer(
-        _ message: UnsafeBufferPointer<UInt8>, _ origin: Origin, _ zone: Zone?,
+        _ message: UnsafeBufferPointer<UInt8>, _ origin: Origin, _ zone: Unmanaged<Zone>?,
         _ output: UnsafeMutablePointer<UInt8>
     ) -> Int {
         var query = ParsedQuery()
@@ -56,7 +57,7 @@ extension Worker {
         }
         metrics.count(query.type, isStream: origin.isStream, requestLength: message.count)
         if query.hasEDNS || query.questionClass != internetClass {
-            if let length = answerEDNS(query, bytes, origin, zone, output) { return length }
+            if let length = answerEDNS(query, bytes, origin, output) { return length }
         }
         var writer = ResponseWriter(
             output: output, limit: origin.limit(query),
@@ -66,16 +67,19 @@ extension Worker {
         }
         guard let zone else { return answerOutside(query, bytes, origin, &writer) }
         rotation &+= 1
-        let outcome = zone.answer(
-            query, bytes, lowercased: lowercased,
-            setting: routes.isEmpty ? 0 : HeaderFlags.recursionAvailable, rotation: rotation,
-            into: &writer)
+        let flags = routes.isEmpty ? 0 : HeaderFlags.recursionAvailable
+        // The batch's caller holds the zone; a reference of our own would be counted per query.
+        let outcome = zone._withUnsafeGuaranteedRef {
+            $0.answer(
+                query, bytes, lowercased: lowercased, setting: flags, rotation: rotation,
+                into: &writer)
+        }
         switch outcome {
         case .answered(let code):
             return finish(&writer, query, bytes, origin, code, .kubernetes)
         case .missing:
             if configuration.completesSearchPaths,
-                deferSearchPath(query, message, origin, zone)
+                deferSearchPath(query, message, origin, zone.takeUnretainedValue())
             {
                 return 0
             }
@@ -119,7 +123,7 @@ extension Worker {
     /// Answers what EDNS or the class alone decide: an unknown version (RFC 6891, 6.1.3), a bad
     /// cookie from a client that is being limited, a class other than the Internet's.
     private func answerEDNS(
-        _ query: ParsedQuery, _ message: UnsafePointer<UInt8>, _ origin: Origin, _ zone: Zone?,
+        _ query: ParsedQuery, _ message: UnsafePointer<UInt8>, _ origin: Origin,
         _ output: UnsafeMutablePointer<UInt8>
     ) -> Int? {
         var code = ResponseCode.noError

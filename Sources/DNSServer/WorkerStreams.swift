@@ -150,7 +150,8 @@ extension Worker {
             start += 2 + length
             let before = SystemClock.monotonicNanoseconds()
             let answerLength = frame.withUnsafeBufferPointer {
-                answer($0, .connection(index), zone, streamOutput)
+                answer(
+                    $0, .connection(index), zone.map(Unmanaged.passUnretained), streamOutput)
             }
             if answerLength > 0 {
                 connection.append(UnsafeBufferPointer(start: streamOutput, count: answerLength))
