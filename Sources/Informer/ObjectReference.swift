@@ -3,12 +3,17 @@ public import KubernetesAPI
 
 /// What an event is about, or what owns an object: `core/v1.ObjectReference`.
 public struct ObjectReference: Hashable, Sendable {
+    /// `v1` or `group/version`.
     public var apiVersion: String
+    /// The kind, such as `Service`.
     public var kind: String
     /// Empty for cluster-scoped objects.
     public var namespace: String
+    /// The name.
     public var name: String
+    /// The uid; empty where it is not known.
     public var uid: String
+    /// The revision; empty where it does not matter.
     public var resourceVersion: String
 
     /// Refers to an object that was decoded to a type of its own.
