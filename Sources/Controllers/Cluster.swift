@@ -19,6 +19,7 @@ final class Cluster: Sendable {
     let replicaSets: Source<Object>
     let daemonSets: Source<Object>
     let namespaces: Source<Object>
+    let customResources: Source<Object>
 
     private let events: AsyncStream<PendingEvent>
     private let eventSink: AsyncStream<PendingEvent>.Continuation
@@ -52,6 +53,7 @@ final class Cluster: Sendable {
             .replicaSets, client: client, logger: logger, indexed: Self.ownerEntries)
         daemonSets = Source(.daemonSets, client: client, logger: logger)
         namespaces = Source(.namespaces, client: client, logger: logger)
+        customResources = Source(.customResourceDefinitions, client: client, logger: logger)
         // Events are for people: under a flood the oldest unwritten ones are dropped.
         (events, eventSink) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1024))
     }
@@ -75,7 +77,7 @@ final class Cluster: Sendable {
     var sources: [any AnySource] {
         [
             services, pods, nodes, endpointSlices, endpoints, deployments, replicaSets, daemonSets,
-            namespaces,
+            namespaces, customResources,
         ]
     }
 

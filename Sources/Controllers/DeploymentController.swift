@@ -126,18 +126,11 @@ final class DeploymentController: Controller {
                     (history.map { $0 + "," } ?? "") + "\(set.revision)"
             }
             try await patch(set.object, ["metadata": ["annotations": JSONValue(annotations)]])
+        case .setMinReadySeconds(let set, let seconds):
+            try await patch(
+                set.object, ["spec": ["minReadySeconds": .integer(Int64(seconds))]])
         case .setRevision(let revision):
-            let annotations = JSONValue([DeploymentPlan.revisionAnnotation: "\(revision)"])
-            let written = try await cluster.client.patch(
-                .deployments, namespace: deployment.metadata.namespace,
-                name: deployment.metadata.name, subresource: nil, type: .merge,
-                [
-                    "metadata": [
-                        "uid": .string(deployment.metadata.uid), "annotations": annotations,
-                    ]
-                ])
-            try await cluster.deployments.waitUntilSeen(
-                written["metadata", "resourceVersion"]?.string)
+            try await note(revision: revision, on: deployment)
         case .delete(let set):
             try await cluster.client.delete(
                 .replicaSets, namespace: set.object.metadata.namespace, name: set.name,
@@ -146,6 +139,16 @@ final class DeploymentController: Controller {
                 $0 == nil || $0?.metadata.deletionTimestamp != nil
             }
         }
+    }
+
+    private func note(revision: Int, on deployment: Object) async throws {
+        let annotations = JSONValue([DeploymentPlan.revisionAnnotation: "\(revision)"])
+        let written = try await cluster.client.patch(
+            .deployments, namespace: deployment.metadata.namespace,
+            name: deployment.metadata.name, subresource: nil, type: .merge,
+            ["metadata": ["uid": .string(deployment.metadata.uid), "annotations": annotations]])
+        try await cluster.deployments.waitUntilSeen(
+            written["metadata", "resourceVersion"]?.string)
     }
 
     private func sizeAnnotations(_ plan: DeploymentPlan) -> [String: String] {

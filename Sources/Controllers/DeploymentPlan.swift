@@ -48,6 +48,8 @@ struct DeploymentPlan {
         case scale(RolloutSet, to: Int)
         /// Give the set of the present template a new revision, as a rollback does.
         case annotate(RolloutSet, revision: Int)
+        /// Give the current set the Deployment's `minReadySeconds`, which is no part of a template.
+        case setMinReadySeconds(RolloutSet, Int)
         /// Note on the Deployment which revision is current.
         case setRevision(Int)
         case delete(RolloutSet)
@@ -108,6 +110,10 @@ struct DeploymentPlan {
 
     private var revisionActions: [Action] {
         guard let current else { return [] }
+        let seconds = deployment["spec"]?["minReadySeconds"]?.int ?? 0
+        if seconds != current.object["spec"]?["minReadySeconds"]?.int ?? 0 {
+            return [.setMinReadySeconds(current, seconds)]
+        }
         if current.revision < nextRevision { return [.annotate(current, revision: nextRevision)] }
         let noted = deployment.metadata.annotations[Self.revisionAnnotation]
         return noted == "\(current.revision)" ? [] : [.setRevision(current.revision)]

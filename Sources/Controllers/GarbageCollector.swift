@@ -9,8 +9,10 @@ final class GarbageCollector: Controller {
     private let cluster: Cluster
     private let queue: WorkQueue<String>
     private let graph = Mutex(OwnershipGraph())
-    private let resourceByKind: [String: Resource]
+    private let resourceByKind: Mutex<[String: Resource]>
     let sources: [any AnySource]
+    /// The watches of custom resources, by the name of their definition.
+    private let custom = Mutex<[String: Task<Void, Never>]>([:])
     private let listeners = Mutex<[@Sendable (String) -> Void]>([])
 
     /// Kinds that own nothing, are owned by nothing, and come in great numbers.
@@ -21,7 +23,7 @@ final class GarbageCollector: Controller {
         queue = WorkQueue("garbage-collector", logger: cluster.logger)
         var byKind: [String: Resource] = [:]
         for resource in resources { byKind[Self.kindKey(resource)] = resource }
-        resourceByKind = byKind
+        resourceByKind = Mutex(byKind)
         var seen: Set<String> = []
         var sources: [(Resource, Source<OwnedObject>)] = []
         for resource in resources
@@ -35,17 +37,37 @@ final class GarbageCollector: Controller {
         for (resource, source) in sources {
             source.onChange { [weak self] change in self?.take(resource, change) }
         }
+        cluster.customResources.onChange { [weak self] change in
+            self?.definitionChanged(change.key.name, change.new)
+        }
     }
 
     var counters: WorkQueueCounters { queue.counters }
 
     func run() async {
         await queue.run(workers: 8) { [self] uid in try await process(uid) }
+        for task in custom.withLock({ $0.values.map(\.self) }) { task.cancel() }
     }
 
     /// Calls `listener` with the namespace of every object that goes; to be called before `run`.
     func onRemoval(_ listener: @Sendable @escaping (String) -> Void) {
         listeners.withLock { $0.append(listener) }
+    }
+
+    /// Watches the objects of a definition while it is established.
+    private func definitionChanged(_ name: String, _ definition: Object?) {
+        guard let resource = definition.flatMap(CustomResources.resource) else {
+            custom.withLock { $0.removeValue(forKey: name) }?.cancel()
+            return
+        }
+        resourceByKind.withLock { $0[Self.kindKey(resource)] = resource }
+        custom.withLock { custom in
+            guard custom[name] == nil else { return }
+            let source = Source<OwnedObject>(
+                resource, client: cluster.client, logger: cluster.logger)
+            source.onChange { [weak self] change in self?.take(resource, change) }
+            custom[name] = Task { await source.run() }
+        }
     }
 
     private func take(_ resource: Resource, _ change: Source<OwnedObject>.Change) {
@@ -98,7 +120,7 @@ final class GarbageCollector: Controller {
     private func exists(_ owner: OwnerReference, near namespace: String) async throws -> Bool {
         let parts = owner.apiVersion.split(separator: "/")
         let group = parts.count == 2 ? String(parts[0]) : ""
-        guard let resource = resourceByKind["\(group)/\(owner.kind)"] else {
+        guard let resource = resourceByKind.withLock({ $0["\(group)/\(owner.kind)"] }) else {
             // A kind that is not served cannot be judged; its dependents stay.
             return true
         }

@@ -138,7 +138,8 @@ final class NamespaceController: Controller {
     /// Deletes everything and returns how many objects wait for a finalizer or a grace period.
     private func deleteContents(of namespace: String) async throws -> Int {
         var remaining = 0
-        for resource in resources {
+        let custom = cluster.customResources.objects.compactMap(CustomResources.resource)
+        for resource in custom.filter(\.isNamespaced) + resources {
             let list: ObjectList
             do {
                 list = try await cluster.client.list(

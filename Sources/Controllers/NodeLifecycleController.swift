@@ -26,6 +26,8 @@ final class NodeLifecycleController: Controller {
     private let leases: Source<Object>
     /// By the clock of this process: the node's own clock may be wrong.
     private let observations = Mutex<[String: Observation]>([:])
+    /// Nodes that this process has seen deleted: their pods go at once.
+    private let deleted = Mutex<Set<String>>([])
 
     init(_ cluster: Cluster, podCIDRs: [Prefix], blockLengths: [IPAddress.Family: Int]) {
         self.cluster = cluster
@@ -36,12 +38,7 @@ final class NodeLifecycleController: Controller {
             .leases, client: cluster.client, options: ListOptions(namespace: Self.leaseNamespace),
             logger: cluster.logger)
         leases.onChange { [weak self] change in self?.leaseChanged(change) }
-        cluster.nodes.onChange { [weak self] change in
-            if change.new == nil {
-                self?.observations.withLock { _ = $0.removeValue(forKey: change.key.name) }
-            }
-            self?.queue.add(change.key.name)
-        }
+        cluster.nodes.onChange { [weak self] change in self?.nodeChanged(change) }
         cluster.pods.onChange { [weak self] change in
             guard let self, let pod = change.new, !pod.nodeName.isEmpty else { return }
             let node = cluster.nodes.get(ObjectKey(name: pod.nodeName))?.node
@@ -63,6 +60,17 @@ final class NodeLifecycleController: Controller {
         await queue.run(workers: 1) { [self] name in
             if !name.isEmpty { try await reconcile(name) }
         }
+    }
+
+    private func nodeChanged(_ change: Source<NodeRecord>.Change) {
+        let name = change.key.name
+        if change.new == nil {
+            observations.withLock { _ = $0.removeValue(forKey: name) }
+            deleted.withLock { _ = $0.insert(name) }
+        } else if change.old == nil {
+            deleted.withLock { _ = $0.remove(name) }
+        }
+        queue.add(name)
     }
 
     // MARK: - Leases
@@ -154,11 +162,20 @@ final class NodeLifecycleController: Controller {
 
     // MARK: - Pods
 
+    /// Pods of a deleted node go at once; those of a name that no node has had yet wait for it
+    /// as long as a node may be silent.
     private func removePods(of name: String) async throws {
-        // The key may come from a pod that was bound just before its node went.
-        for pod in cluster.pods.objects("node:\(name)") {
-            try await cluster.deletePod(pod, graceSeconds: 0)
+        let pods = cluster.pods.objects("node:\(name)")
+        if pods.isEmpty {
+            deleted.withLock { _ = $0.remove(name) }
+            observations.withLock { _ = $0.removeValue(forKey: name) }
+            return
         }
+        if !deleted.withLock({ $0.contains(name) }) {
+            let remaining = remaining(name)
+            if remaining > .zero { return queue.add(name, after: remaining + .milliseconds(1)) }
+        }
+        for pod in pods { try await cluster.deletePod(pod, graceSeconds: 0) }
     }
 
     private func treatPods(of node: NodeRecord) async throws {

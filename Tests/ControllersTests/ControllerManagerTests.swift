@@ -117,6 +117,39 @@ import Testing
         }
     }
 
+    @Test func aRestartChangesNothing() async throws {
+        let client = MemoryClient()
+        try await withManager(client: client) { client in
+            try await client.addNodes(["n1", "n2"])
+            _ = try await client.create(.services, Make.service("web"))
+            _ = try await client.create(.deployments, Make.deployment())
+            try await Self.settle(client, image: "web:1", count: 3)
+            try await eventually("no endpoints") {
+                try await client.items(.endpoints).first?["subsets"]?[0]?["addresses"]?
+                    .array?.count == 3
+            }
+        }
+        let resources: [Resource] = [
+            .pods, .replicaSets, .deployments, .endpointSlices, .endpoints, .nodes, .configMaps,
+        ]
+        @Sendable func writes() -> [Int] {
+            resources.map {
+                client.writes("create", $0) + client.writes("update", $0)
+                    + client.writes("delete", $0)
+            }
+        }
+        let before = writes()
+        try await withManager(client: client) { client in
+            // The last of what a start does: the new Service's slices come after all else that
+            // was queued before it.
+            _ = try await client.create(.namespaces, ["metadata": ["name": "probe"]])
+            try await eventually("not started") {
+                try await client.items(.serviceAccounts, in: "probe").count == 1
+            }
+        }
+        #expect(writes() == before)
+    }
+
     @Test func conflictsAreRetried() async throws {
         try await withManager { client in
             try await client.addNodes(["n1"])

@@ -178,6 +178,46 @@ import Testing
         }
     }
 
+    @Test func customResourcesAreCollectedAndEmptied() async throws {
+        try await withManager { client in
+            _ = try await client.create(
+                .customResourceDefinitions,
+                [
+                    "metadata": ["name": "boats.sea.io"],
+                    "spec": [
+                        "group": "sea.io", "scope": "Namespaced",
+                        "names": ["plural": "boats", "kind": "Boat"],
+                        "versions": [["name": "v1", "served": true, "storage": true]],
+                    ],
+                    "status": ["conditions": [["type": "Established", "status": "True"]]],
+                ])
+            let boats = Resource(group: "sea.io", plural: "boats", kind: "Boat")
+            let owner = try await client.create(.configMaps, Self.configMap("owner"))
+            _ = try await client.create(
+                boats,
+                [
+                    "metadata": [
+                        "name": "owned", "namespace": "default",
+                        "ownerReferences": [Self.reference(owner)],
+                    ]
+                ])
+            try await client.delete(
+                .configMaps, namespace: "default", name: "owner", options: nil)
+            try await eventually("boat outlives its owner") {
+                try await client.items(boats).isEmpty
+            }
+            _ = try await client.create(
+                .namespaces,
+                ["metadata": ["name": "port"], "spec": ["finalizers": ["kubernetes"]]])
+            _ = try await client.create(
+                boats, ["metadata": ["name": "moored", "namespace": "port"]])
+            try await client.delete(.namespaces, namespace: nil, name: "port", options: nil)
+            try await eventually("boat outlives its namespace") {
+                try await client.items(boats, in: "port").isEmpty
+            }
+        }
+    }
+
     @Test func theClusterStartsWithItsFurnitureAndDNS() async throws {
         var configuration = ControllerManager.Configuration()
         configuration.dnsAddress = IPAddress("10.96.0.10")

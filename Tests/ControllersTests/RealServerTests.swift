@@ -14,7 +14,7 @@ import Testing
 /// The controllers over the real API server and store, in process, as `portolan up` runs them.
 @Suite struct RealServerTests {
     /// A server over a store in a folder of its own; nothing listens.
-    private static func run(
+    static func run(
         _ body: @Sendable @escaping (any KubernetesClient) async throws -> Void
     ) async throws {
         var template = Array("/tmp/controllers-test-XXXXXX".utf8CString)
@@ -85,7 +85,7 @@ import Testing
     }
 
     /// A node as its agent registers it.
-    private static func register(_ client: any KubernetesClient, _ name: String) async throws {
+    static func register(_ client: any KubernetesClient, _ name: String) async throws {
         _ = try await client.create(
             .nodes, ["apiVersion": "v1", "kind": "Node", "metadata": ["name": .string(name)]])
         _ = try await client.patch(
@@ -94,8 +94,7 @@ import Testing
     }
 
     /// Plays kubelet: pods on nodes get ready, deleted ones end.
-    private static func playNodes(_ client: any KubernetesClient, in namespace: String) async throws
-    {
+    static func playNodes(_ client: any KubernetesClient, in namespace: String) async throws {
         for pod in try await client.items(.pods, in: namespace) {
             if pod["metadata", "deletionTimestamp"] != nil {
                 try await client.finishDeletion(pod)

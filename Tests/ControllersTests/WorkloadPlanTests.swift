@@ -129,6 +129,7 @@ import Testing
             case .annotate(let set, let revision):
                 guard let index = sets.firstIndex(where: { $0.name == set.name }) else { return }
                 sets[index].notes[DeploymentPlan.revisionAnnotation] = .string("\(revision)")
+            case .setMinReadySeconds: break
             case .setRevision(let revision):
                 deployment["metadata", "annotations", DeploymentPlan.revisionAnnotation] =
                     .string("\(revision)")
