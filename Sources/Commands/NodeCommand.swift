@@ -89,15 +89,27 @@ struct NodeCommand: AsyncParsableCommand {
         configuration.serverKeyPath = serverKey
         configuration.clientAuthorityPath = clientAuthority
         let runtime = NodeAgent(client: client, configuration: configuration, logger: logger)
-        try await UntilSignal.run { group in
-            group.addTask { try await runtime.run() }
-            agents.start(in: &group)
-            group.addTask {
-                await agents.waitUntilReady()
-                agent.announceReady()
-                await UntilSignal.sleepUntilCancelled()
+        try await client.shutDownAfter {
+            try await UntilSignal.run { group in
+                group.addTask { try await runtime.run() }
+                agents.start(in: &group)
+                group.addTask {
+                    await agents.waitUntilReady()
+                    agent.announceReady()
+                    await UntilSignal.sleepUntilCancelled()
+                }
             }
         }
+    }
+}
+
+extension RemoteClient {
+    /// Runs the body, then closes the client's connections, also after a failure.
+    func shutDownAfter(_ body: () async throws -> Void) async throws {
+        var failure: (any Error)?
+        do { try await body() } catch { failure = error }
+        try? await shutdown()
+        if let failure { throw failure }
     }
 }
 

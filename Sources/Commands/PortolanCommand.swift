@@ -19,12 +19,8 @@ public struct PortolanCommand: AsyncParsableCommand {
 
     /// Runs the program: parses the arguments, runs the subcommand, and exits with its code. A
     /// failure is one line on standard error.
-    ///
-    /// `portolan node` enters its network namespace here, before the first thread exists: threads
-    /// inherit it, and a task that would enter one later resumes on a thread of another.
     public static func start(_ arguments: [String]) async -> Never {
         do {
-            try enterNamespace(arguments)
             var command = try parseAsRoot(Array(arguments.dropFirst()))
             if var command = command as? any AsyncParsableCommand {
                 try await command.run()
@@ -40,7 +36,10 @@ public struct PortolanCommand: AsyncParsableCommand {
         }
     }
 
-    private static func enterNamespace(_ arguments: [String]) throws {
+    /// Enters the network namespace that `portolan node` is told. It must be called before
+    /// anything is awaited, while the main thread is the only one: later threads inherit its
+    /// namespace, and a task that enters one resumes on a thread of another.
+    public static func enterNamespace(_ arguments: [String]) {
         guard arguments.count > 2, arguments[1] == "node",
             let index = arguments.firstIndex(of: "--network-namespace"), index + 1 < arguments.count
         else { return }
@@ -48,7 +47,8 @@ public struct PortolanCommand: AsyncParsableCommand {
         do {
             try NetworkNamespace.enterCurrentThread(try NetworkNamespace.open(name))
         } catch {
-            throw CommandFailure("cannot enter the network namespace \(name): \(error)")
+            Console.error("portolan: cannot enter the network namespace \(name): \(error)")
+            Glibc.exit(1)
         }
     }
 }

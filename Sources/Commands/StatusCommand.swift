@@ -28,11 +28,10 @@ struct StatusCommand: AsyncParsableCommand {
             throw CommandFailure("\(error)")
         }
         do {
-            let report = try await StatusReport.read(from: client)
-            for line in report.lines { print(line) }
-            try await client.shutdown()
+            try await client.shutDownAfter {
+                for line in try await StatusReport.read(from: client).lines { print(line) }
+            }
         } catch {
-            try? await client.shutdown()
             throw CommandFailure("cannot ask the API server: \(error)")
         }
     }

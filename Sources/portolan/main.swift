@@ -1,3 +1,4 @@
 import Commands
 
+PortolanCommand.enterNamespace(CommandLine.arguments)
 await PortolanCommand.start(CommandLine.arguments)
