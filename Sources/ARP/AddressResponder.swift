@@ -13,24 +13,26 @@ public struct AddressResponder: Sendable {
         case conflict(IPAddress, rival: MACAddress)
     }
 
-    /// What the responder counts.
+    /// What is counted of an address.
     public struct Counters: Hashable, Sendable {
-        /// Requests and solicitations for announced addresses.
+        /// Requests and solicitations for it.
         public var requestsReceived: UInt64 = 0
         /// Answers to them.
         public var responsesSent: UInt64 = 0
-        /// Frames that are not well-formed.
-        public var malformed: UInt64 = 0
-        /// Claims of others to announced addresses.
+        /// Frames that announced it unasked.
+        public var gratuitousSent: UInt64 = 0
+        /// Claims of others to it.
         public var conflicts: UInt64 = 0
     }
 
     /// The interface's hardware address, which every answer carries.
     public var hardware: MACAddress
     /// The addresses to answer for.
-    public var announced: Set<IPAddress>
-    /// The counts so far.
-    public private(set) var counters = Counters()
+    public private(set) var announced: Set<IPAddress>
+    /// The counts by address, for the addresses that are announced now.
+    public private(set) var counters: [IPAddress: Counters] = [:]
+    /// Frames that are not well-formed.
+    public private(set) var malformedCount: UInt64 = 0
 
     /// Makes a responder for an interface.
     public init(hardware: MACAddress, announced: Set<IPAddress> = []) {
@@ -38,10 +40,16 @@ public struct AddressResponder: Sendable {
         self.announced = announced
     }
 
+    /// Answers for these addresses from now on, and forgets what was counted of others.
+    public mutating func announce(_ addresses: Set<IPAddress>) {
+        announced = addresses
+        counters = counters.filter { addresses.contains($0.key) }
+    }
+
     /// Looks at a frame as it came from the interface.
     public mutating func receive(_ bytes: Span<UInt8>) -> Action {
         guard bytes.count >= 14 else {
-            counters.malformed += 1
+            malformedCount += 1
             return .ignore
         }
         do throws(FrameError) {
@@ -51,7 +59,7 @@ public struct AddressResponder: Sendable {
             default: return .ignore
             }
         } catch {
-            if error != .otherProtocol { counters.malformed += 1 }
+            if error != .otherProtocol { malformedCount += 1 }
             return .ignore
         }
     }
@@ -60,14 +68,13 @@ public struct AddressResponder: Sendable {
         // A packet socket also sees what its own host sends.
         guard frame.source != hardware, frame.senderHardware != hardware else { return .ignore }
         if announced.contains(frame.senderAddress) {
-            counters.conflicts += 1
+            counters[frame.senderAddress, default: Counters()].conflicts += 1
             return .conflict(frame.senderAddress, rival: frame.senderHardware)
         }
         guard frame.operation == .request, announced.contains(frame.targetAddress) else {
             return .ignore
         }
-        counters.requestsReceived += 1
-        counters.responsesSent += 1
+        countAnswer(frame.targetAddress)
         return .send(ARPFrame.reply(to: frame, hardware: hardware).bytes)
     }
 
@@ -76,27 +83,34 @@ public struct AddressResponder: Sendable {
         switch frame.message {
         case .advertisement:
             guard frame.linkLayerAddress != hardware else { return .ignore }
-            counters.conflicts += 1
+            counters[frame.target, default: Counters()].conflicts += 1
             return .conflict(frame.target, rival: frame.linkLayerAddress ?? frame.source)
         case .solicitation:
-            counters.requestsReceived += 1
-            counters.responsesSent += 1
+            countAnswer(frame.target)
             return .send(
                 NeighborFrame.advertisement(answering: frame, hardware: hardware).bytes)
         }
     }
 
+    private mutating func countAnswer(_ address: IPAddress) {
+        counters[address, default: Counters()].requestsReceived += 1
+        counters[address, default: Counters()].responsesSent += 1
+    }
+
     /// The frames that tell a link whose `address` is now: for IPv4 both forms in use, since some
     /// devices learn from requests alone and others from replies.
-    public func announcement(of address: IPAddress) -> [[UInt8]] {
-        switch address {
-        case .v4:
-            return [
-                ARPFrame.announcement(of: address, hardware: hardware).bytes,
-                ARPFrame.gratuitousReply(of: address, hardware: hardware).bytes,
-            ]
-        case .v6: return [NeighborFrame.announcement(of: address, hardware: hardware).bytes]
-        }
+    public mutating func announcement(of address: IPAddress) -> [[UInt8]] {
+        let frames =
+            switch address {
+            case .v4:
+                [
+                    ARPFrame.announcement(of: address, hardware: hardware).bytes,
+                    ARPFrame.gratuitousReply(of: address, hardware: hardware).bytes,
+                ]
+            case .v6: [NeighborFrame.announcement(of: address, hardware: hardware).bytes]
+            }
+        counters[address, default: Counters()].gratuitousSent += UInt64(frames.count)
+        return frames
     }
 
     /// The frame that asks whether somebody else has `address`, without laying claim to it.

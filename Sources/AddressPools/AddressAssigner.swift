@@ -194,7 +194,7 @@ extension AddressAssigner {
         if let assignment = allocator.assignment(of: key) {
             return .assigned(assignment, problem: problems[key])
         }
-        // Without a configuration nothing is known about an address from before the start: it stays.
+        // Without a configuration nothing is known about an address from before: it stays.
         if configuration == nil, !service.service.ingress.isEmpty { return nil }
         return waiting[key].map { .waiting(AllocationProblem($0)) }
     }

@@ -14,7 +14,7 @@ public struct AddressPool: Hashable, Sendable {
     /// True where IPv4 addresses that end in .0 and .255 are left out, which some old routers drop.
     public var avoidBuggyIPs: Bool
     /// nil where any Service may have the addresses without asking.
-    public var serviceAllocation: ServiceAllocation?
+    public var serviceAllocation: PoolServiceAllocation?
     /// The object that says so, for messages and events.
     public var source: ConfigurationSource
 
@@ -22,7 +22,7 @@ public struct AddressPool: Hashable, Sendable {
     public init(
         name: String, labels: [String: String] = [:], ranges: [AddressRange],
         autoAssign: Bool = true, avoidBuggyIPs: Bool = false,
-        serviceAllocation: ServiceAllocation? = nil, source: ConfigurationSource = .configMap
+        serviceAllocation: PoolServiceAllocation? = nil, source: ConfigurationSource = .configMap
     ) {
         self.name = name
         self.labels = labels
@@ -67,7 +67,7 @@ public struct AddressPool: Hashable, Sendable {
 }
 
 /// `spec.serviceAllocation` of an IPAddressPool: for whom the pool is pinned.
-public struct ServiceAllocation: Hashable, Sendable {
+public struct PoolServiceAllocation: Hashable, Sendable {
     /// Lower comes first; 0, the lack of one, comes last.
     public var priority: Int
     /// The namespaces by name.

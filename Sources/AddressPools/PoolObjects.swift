@@ -45,7 +45,7 @@ extension LoadBalancerConfiguration {
         if let node = fields["serviceAllocation"] {
             let rule = reader.fields(
                 node, known: ["priority", "namespaces", "namespaceSelectors", "serviceSelectors"])
-            pool.serviceAllocation = ServiceAllocation(
+            pool.serviceAllocation = PoolServiceAllocation(
                 priority: rule.integer("priority", 0...Int(Int32.max)) ?? 0,
                 namespaces: Set(rule.texts("namespaces")),
                 namespaceSelectors: rule.selectors("namespaceSelectors"),

@@ -18,8 +18,12 @@ import Testing
         var other = ARPFrameTests.requestBytes
         other[41] = 3
         #expect(responder.receive(bytes: other) == .ignore)
-        #expect(responder.counters.requestsReceived == 1)
-        #expect(responder.counters.responsesSent == 1)
+        let asked = try #require(IPAddress("10.1.0.2"))
+        #expect(responder.counters[asked]?.requestsReceived == 1)
+        #expect(responder.counters[asked]?.responsesSent == 1)
+        responder.announce([])
+        #expect(responder.counters.isEmpty)
+        #expect(responder.receive(bytes: ARPFrameTests.requestBytes) == .ignore)
     }
 
     @Test func defendsAgainstAProbe() throws {
@@ -38,7 +42,7 @@ import Testing
         let address = try #require(IPAddress("10.1.0.2"))
         let claim = ARPFrame.announcement(of: address, hardware: Self.theirs)
         #expect(responder.receive(bytes: claim.bytes) == .conflict(address, rival: Self.theirs))
-        #expect(responder.counters.conflicts == 1)
+        #expect(responder.counters[address]?.conflicts == 1)
     }
 
     @Test func ignoresItsOwnFrames() throws {
@@ -54,7 +58,7 @@ import Testing
         var responder = try responder()
         #expect(responder.receive(bytes: [1, 2, 3]) == .ignore)
         #expect(responder.receive(bytes: Array(ARPFrameTests.requestBytes.prefix(30))) == .ignore)
-        #expect(responder.counters.malformed == 2)
+        #expect(responder.malformedCount == 2)
     }
 
     @Test func answersSolicitationsForIPv6() throws {

@@ -34,9 +34,9 @@ import Testing
     }
 
     @Test func triesPinnedPoolsByPriorityAndThenTheRest() throws {
-        let first = ServiceAllocation(priority: 1, namespaces: ["default"])
-        let last = ServiceAllocation(priority: 0, namespaces: ["default"])
-        let foreign = ServiceAllocation(priority: 1, namespaces: ["other"])
+        let first = PoolServiceAllocation(priority: 1, namespaces: ["default"])
+        let last = PoolServiceAllocation(priority: 0, namespaces: ["default"])
+        let foreign = PoolServiceAllocation(priority: 1, namespaces: ["other"])
         var allocator = allocator(
             try pool("free", "10.9.0.1/32"), try pool("late", "10.4.0.1/32", allocation: last),
             try pool("foreign", "10.3.0.1/32", allocation: foreign),

@@ -4,6 +4,11 @@ import KubernetesAPI
 import NetworkTypes
 import Testing
 
+private let layer2Head = "address-pools:\n- name: a\n  protocol: layer2\n"
+private let bgpHead = "address-pools:\n- name: a\n  protocol: bgp\n"
+private let onePool =
+    "address-pools:\n- {name: a, protocol: layer2, addresses: [10.0.0.0/24]}\n"
+
 @Suite struct ConfigMapTests {
     @Test func readsTheConfigMapOfTheTutorials() throws {
         let text = """
@@ -100,25 +105,25 @@ import Testing
             "line 3: address-pools[0].protocol: \"layer3\" is neither"
         ),
         (
-            "address-pools:\n- name: a\n  protocol: layer2\n  adresses: [10.0.0.0/24]",
+            layer2Head + "  adresses: [10.0.0.0/24]",
             "line 4: address-pools[0].adresses: unknown field; did you mean \"addresses\"?"
         ),
         (
-            "address-pools:\n- name: a\n  protocol: layer2\n  addresses:\n  - 10.0.0.0/24\n  - 10.0.1.7",
+            layer2Head + "  addresses:\n  - 10.0.0.0/24\n  - 10.0.1.7",
             "line 6: address-pools[0].addresses[1]: \"10.0.1.7\" has no length"
         ),
         (
-            "address-pools:\n- name: a\n  protocol: layer2\n  addresses: [10.0.0.0/24]\n  auto-assign: maybe",
+            layer2Head + "  addresses: [10.0.0.0/24]\n  auto-assign: maybe",
             "line 5: address-pools[0].auto-assign: must be true or false"
         ),
         ("address-pools: 7", "line 1: address-pools: must be a list"),
         ("address-pools:\n- name: a\n  protocol: [", "line"),
         (
-            "address-pools:\n- {name: a, protocol: layer2, addresses: [10.0.0.0/24]}\n- {name: b, protocol: layer2, addresses: [10.0.0.128/25]}",
+            onePool + "- {name: b, protocol: layer2, addresses: [10.0.0.128/25]}",
             "10.0.0.128/25 of pool \"b\" overlaps 10.0.0.0/24 of pool \"a\""
         ),
         (
-            "address-pools:\n- {name: a, protocol: layer2, addresses: [10.0.0.0/24]}\n- {name: a, protocol: layer2, addresses: [10.0.1.0/24]}",
+            onePool + "- {name: a, protocol: layer2, addresses: [10.0.1.0/24]}",
             "pool \"a\" is already defined"
         ),
         (
@@ -130,8 +135,9 @@ import Testing
             "peers[0].peer-address: \"x\" is no IP address"
         ),
         (
-            "address-pools:\n- name: a\n  protocol: bgp\n  addresses: [10.0.0.0/24]\n  bgp-advertisements:\n  - aggregation-length: 16",
-            "line 6: address-pools[0].bgp-advertisements[0].aggregation-length: 16 reaches beyond 10.0.0.0/24"
+            bgpHead
+                + "  addresses: [10.0.0.0/24]\n  bgp-advertisements:\n  - aggregation-length: 16",
+            "line 6: address-pools[0].bgp-advertisements[0].aggregation-length: 16 reaches"
         ),
     ])
     func namesLineAndField(text: String, expected: String) {

@@ -10,7 +10,7 @@ func address(_ text: String) throws -> IPAddress { try #require(IPAddress(text))
 /// A pool with ranges given as text.
 func pool(
     _ name: String, _ ranges: String..., autoAssign: Bool = true, avoidBuggyIPs: Bool = false,
-    allocation: ServiceAllocation? = nil
+    allocation: PoolServiceAllocation? = nil
 ) throws -> AddressPool {
     AddressPool(
         name: name, ranges: try ranges.map { try AddressRange(parsing: $0) },
