@@ -137,9 +137,8 @@ let package = Package(
             "Commands",
             [
                 "APIServer", "AddressPools", "CLinux", "Controllers", "DNSServer", "Informer",
-                "JSON",
-                "KubernetesAPI", "NFTables", "Netlink", "NetworkTypes", "PodRuntime", "ServiceProxy",
-                "Store",
+                "JSON", "KubernetesAPI", "NFTables", "Netlink", "NetworkTypes", "PodRuntime", "ServiceProxy",
+                "Speaker", "Store",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Yams", package: "Yams"),
@@ -169,7 +168,10 @@ let package = Package(
         tests("NFTables", ["CLinux", "JSON", "Netlink", "NetworkTypes", "TestSupport"]),
         tests(
             "ServiceProxy",
-            ["JSON", "KubernetesAPI", "NFTables", "Netlink", "NetworkTypes", "TestSupport"]),
+            [
+                "Informer", "JSON", "KubernetesAPI", "NFTables", "Netlink", "NetworkTypes",
+                "TestSupport", .product(name: "Logging", package: "swift-log"),
+            ]),
         tests("DNS", ["NetworkTypes"]),
         tests(
             "DNSServer",

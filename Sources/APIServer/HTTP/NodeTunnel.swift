@@ -181,10 +181,9 @@ private final class RelayHandler: ChannelDuplexHandler {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        partner?.context?.write(data, promise: nil)
+        // What the decoder had left over comes without a read completing: so flush each time.
+        partner?.context?.writeAndFlush(data, promise: nil)
     }
-
-    func channelReadComplete(context: ChannelHandlerContext) { partner?.context?.flush() }
 
     func read(context: ChannelHandlerContext) {
         if partner?.context?.channel.isWritable ?? true {
