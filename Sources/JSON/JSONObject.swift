@@ -1,34 +1,38 @@
 /// The members of a JSON object, in order. Look-up scans small objects and uses an index in large
 /// ones, so that neither a thousand small objects nor one large one is slow.
 public struct JSONObject: Sendable {
-    private var names: [String] = []
-    private var members: [JSONValue] = []
-    /// Name → position; kept only from `indexThreshold` members on.
-    private var index: [String: Int] = [:]
+    fileprivate struct Member: Hashable, Sendable {
+        let key: String
+        var value: JSONValue
+    }
+
+    private var members: [Member] = []
+    /// Name → position; nil below `indexThreshold` members.
+    private var index: [String: Int]?
     private static let indexThreshold = 24
 
     /// Makes an empty object.
     public init() {}
 
     /// The number of members.
-    public var count: Int { names.count }
+    public var count: Int { members.count }
 
     /// True where there are no members.
-    public var isEmpty: Bool { names.isEmpty }
+    public var isEmpty: Bool { members.isEmpty }
 
     /// The names, in order.
-    public var keys: [String] { names }
+    public var keys: [String] { members.map(\.key) }
 
     /// The values, in order.
-    public var values: [JSONValue] { members }
+    public var values: [JSONValue] { members.map(\.value) }
 
     /// The value of `key`; nil where there is none. Setting nil removes the member, setting a new
     /// name appends it, setting a present one keeps its place.
     public subscript(key: String) -> JSONValue? {
-        get { position(of: key).map { members[$0] } }
+        get { position(of: key).map { members[$0].value } }
         set {
             switch (position(of: key), newValue) {
-            case (let position?, let value?): members[position] = value
+            case (let position?, let value?): members[position].value = value
             case (let position?, nil): remove(at: position)
             case (nil, let value?): append(key, value)
             case (nil, nil): break
@@ -40,44 +44,60 @@ public struct JSONObject: Sendable {
     @discardableResult
     public mutating func removeValue(forKey key: String) -> JSONValue? {
         guard let position = position(of: key) else { return nil }
-        let value = members[position]
+        let value = members[position].value
         remove(at: position)
         return value
     }
 
-    /// Adds a member that is known not to be there yet.
-    mutating func append(_ key: String, _ value: JSONValue) {
-        names.append(key)
-        members.append(value)
-        if names.count == Self.indexThreshold {
+    /// Makes room for `count` members.
+    public mutating func reserveCapacity(_ count: Int) { members.reserveCapacity(count) }
+
+    /// Adds a member whose name is known not to be there yet, without looking for it.
+    public mutating func append(_ key: String, _ value: JSONValue) {
+        // Most objects of the API have a few members: one allocation instead of three.
+        if members.isEmpty { members.reserveCapacity(4) }
+        members.append(Member(key: key, value: value))
+        if index != nil {
+            index?[key] = members.count - 1
+        } else if members.count >= Self.indexThreshold {
             rebuildIndex()
-        } else if names.count > Self.indexThreshold {
-            index[key] = names.count - 1
         }
     }
 
     func position(of key: String) -> Int? {
-        if names.count >= Self.indexThreshold { return index[key] }
-        return names.firstIndex(of: key)
+        if let index { return index[key] }
+        for position in members.indices where members[position].key == key { return position }
+        return nil
     }
 
     private mutating func remove(at position: Int) {
-        names.remove(at: position)
         members.remove(at: position)
         rebuildIndex()
     }
 
     private mutating func rebuildIndex() {
-        index = [:]
-        guard names.count >= Self.indexThreshold else { return }
-        for (position, name) in names.enumerated() { index[name] = position }
+        guard members.count >= Self.indexThreshold else {
+            index = nil
+            return
+        }
+        var index: [String: Int] = [:]
+        for (position, member) in members.enumerated() { index[member.key] = position }
+        self.index = index
     }
 }
 
 extension JSONObject: Sequence {
-    /// The members in order, as (name, value).
-    public func makeIterator() -> Zip2Sequence<[String], [JSONValue]>.Iterator {
-        zip(names, members).makeIterator()
+    /// The members in order.
+    public func makeIterator() -> Iterator { Iterator(members: members.makeIterator()) }
+
+    /// Walks over the members.
+    public struct Iterator: IteratorProtocol {
+        fileprivate var members: IndexingIterator<[Member]>
+
+        /// The next member, or nil.
+        public mutating func next() -> (key: String, value: JSONValue)? {
+            members.next().map { ($0.key, $0.value) }
+        }
     }
 }
 
@@ -85,17 +105,23 @@ extension JSONObject: Hashable {
     /// True where both have the same members; their order does not matter.
     public static func == (left: Self, right: Self) -> Bool {
         guard left.count == right.count else { return false }
-        if left.names == right.names { return left.members == right.members }
-        return left.allSatisfy { right[$0.0] == $0.1 }
+        for (position, member) in left.members.enumerated() {
+            // Mostly the order is the same, too.
+            if right.members[position].key == member.key {
+                if right.members[position].value != member.value { return false }
+            } else if right[member.key] != member.value {
+                return false
+            }
+        }
+        return true
     }
 
     /// Hashes the members without regard to their order.
     public func hash(into hasher: inout Hasher) {
         var sum = 0
-        for (key, value) in self {
+        for member in members {
             var inner = Hasher()
-            inner.combine(key)
-            inner.combine(value)
+            inner.combine(member)
             sum &+= inner.finalize()
         }
         hasher.combine(sum)

@@ -55,8 +55,11 @@ struct JSONParser {
 
     private let bytes: UnsafeBufferPointer<UInt8>
     private var offset = 0
-    private var path: [String] = []
+    /// Names that came twice, as paths from the value being read: each level puts its own name
+    /// before them, so that texts without duplicates pay nothing.
     private(set) var duplicateFields: [String] = []
+    /// Duplicates are reported up to a bound, so that a hostile body cannot make the list grow.
+    private static let duplicateLimit = 32
 
     init(bytes: UnsafeBufferPointer<UInt8>) { self.bytes = bytes }
 
@@ -96,15 +99,15 @@ struct JSONParser {
             skipSpace()
             guard consume(UInt8(ascii: ":")) else { throw failure("expected ':'") }
             skipSpace()
-            path.append(key)
+            let known = duplicateFields.count
             let value = try parseValue(depth: depth + 1)
+            if duplicateFields.count > known { prefixDuplicates(from: known, with: key) }
             if object.position(of: key) != nil {
-                noteDuplicate()
+                if duplicateFields.count < Self.duplicateLimit { duplicateFields.append(key) }
                 object[key] = value
             } else {
                 object.append(key, value)
             }
-            path.removeLast()
             skipSpace()
             if consume(UInt8(ascii: ",")) { continue }
             if consume(UInt8(ascii: "}")) { return object }
@@ -119,9 +122,11 @@ struct JSONParser {
         if consume(UInt8(ascii: "]")) { return elements }
         while true {
             skipSpace()
-            path.append("[\(elements.count)]")
+            let known = duplicateFields.count
             elements.append(try parseValue(depth: depth + 1))
-            path.removeLast()
+            if duplicateFields.count > known {
+                prefixDuplicates(from: known, with: "[\(elements.count - 1)]")
+            }
             skipSpace()
             if consume(UInt8(ascii: ",")) { continue }
             if consume(UInt8(ascii: "]")) { return elements }
@@ -140,14 +145,11 @@ struct JSONParser {
         return value
     }
 
-    /// Duplicates are reported up to a bound, so that a hostile body cannot make the list grow.
-    private mutating func noteDuplicate() {
-        guard duplicateFields.count < 32 else { return }
-        var text = ""
-        for part in path {
-            text += part.hasPrefix("[") || text.isEmpty ? part : "." + part
+    private mutating func prefixDuplicates(from start: Int, with name: String) {
+        for index in start..<duplicateFields.count {
+            let rest = duplicateFields[index]
+            duplicateFields[index] = rest.hasPrefix("[") ? name + rest : "\(name).\(rest)"
         }
-        duplicateFields.append(text)
     }
 
     private mutating func skipSpace() {
@@ -230,10 +232,12 @@ extension JSONParser {
     private mutating func parseString() throws(JSONParseError) -> String {
         offset += 1
         let start = offset
+        var isASCII = true
         while offset < bytes.count {
-            switch bytes[offset] {
+            let byte = bytes[offset]
+            switch byte {
             case UInt8(ascii: "\""):
-                let text = try decode(bytes[start..<offset])
+                let text = try decode(start..<offset, isASCII: isASCII)
                 offset += 1
                 return text
             case UInt8(ascii: "\\"):
@@ -241,14 +245,16 @@ extension JSONParser {
             case 0..<0x20:
                 throw failure("control character in a string")
             default:
+                if byte >= 0x80 { isASCII = false }
                 offset += 1
             }
         }
         throw failure("unexpected end of JSON input in a string")
     }
 
-    private func decode(_ slice: Slice<UnsafeBufferPointer<UInt8>>) throws(JSONParseError) -> String
-    {
+    private func decode(_ range: Range<Int>, isASCII: Bool) throws(JSONParseError) -> String {
+        let slice = UnsafeBufferPointer(rebasing: bytes[range])
+        if isASCII { return String(decoding: slice, as: UTF8.self) }
         guard let text = String(validating: slice, as: UTF8.self) else {
             throw failure("invalid UTF-8 in a string")
         }
