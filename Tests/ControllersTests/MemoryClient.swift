@@ -32,6 +32,8 @@ final class MemoryClient: KubernetesClient {
         var nextWatcher = 0
         var writes: [String: Int] = [:]
         var conflictsToInject = 0
+        /// Namespaces that are being deleted or gone: nothing new may come into them.
+        var closedNamespaces: Set<String> = []
     }
 
     private let state = Mutex(State())
@@ -72,6 +74,9 @@ final class MemoryClient: KubernetesClient {
                 object["metadata", "name"] = .string(prefix + suffix)
             }
             let key = Self.key(resource, object)
+            if state.closedNamespaces.contains(key.namespace) {
+                throw StatusError.forbidden("the namespace is being terminated")
+            }
             guard state.objects[key] == nil else {
                 throw StatusError.alreadyExists(resource, name: key.name)
             }
@@ -153,7 +158,10 @@ final class MemoryClient: KubernetesClient {
             if isGraceful || !finalizers.isEmpty || isNamespace {
                 if object["metadata", "deletionTimestamp"] != nil && finalizer == nil { return }
                 object["metadata", "deletionTimestamp"] = .string(Timestamp.now.description)
-                if isNamespace { object["status", "phase"] = "Terminating" }
+                if isNamespace {
+                    object["status", "phase"] = "Terminating"
+                    state.closedNamespaces.insert(name)
+                }
                 _ = state.commit(key, object, .modified, verb: "delete")
             } else {
                 _ = state.commit(key, object, .deleted, verb: "delete")
