@@ -45,6 +45,8 @@ struct ChildProcess: Sendable {
         let texts = [program] + arguments
         let pointers = texts.map { strdup($0) } + [nil]
         defer { for pointer in pointers { free(pointer) } }
+        // A crash must end at once: the supervisor restarts faster than a backtrace is printed.
+        setenv("SWIFT_BACKTRACE", "enable=no", 0)
         let status = posix_spawn(&identifier, program, &actions, &attributes, pointers, environ)
         guard status == 0 else {
             throw CommandFailure("cannot start \(program): \(String(cString: strerror(status)))")

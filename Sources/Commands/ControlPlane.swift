@@ -148,6 +148,7 @@ struct ControlPlane: Sendable {
         try FileSystem.writePrivate(paths.certificate, Array(server.certificatePEM.utf8))
         try FileSystem.writePrivate(paths.key, Array(server.privateKeyPEM.utf8))
         try FileSystem.writePrivate(paths.authority, Array(authority.certificatePEM.utf8))
+        try FileSystem.trimLog(data.nodeLog(node.name))
         let arguments = [
             "node", "--network-namespace", node.name, "--cluster-name", topology.name,
             "--node-name", node.name, "--kubeconfig", data.nodeKubeconfig(node.name),

@@ -73,6 +73,15 @@ enum FileSystem {
         }
     }
 
+    /// Keeps one older generation of a log that has grown beyond 8 MiB.
+    static func trimLog(_ path: String) throws {
+        var status = stat()
+        guard stat(path, &status) == 0, status.st_size > 8 << 20 else { return }
+        guard rename(path, path + ".1") == 0 else {
+            throw CommandFailure("cannot rename \(path): \(String(cString: strerror(errno)))")
+        }
+    }
+
     /// A pipe whose ends no child inherits.
     static func makePipe() throws -> (reading: Int32, writing: Int32) {
         var descriptors: [Int32] = [-1, -1]

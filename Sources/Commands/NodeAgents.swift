@@ -4,16 +4,27 @@ import KubernetesAPI
 import Logging
 import NetworkTypes
 import ServiceProxy
+import Speaker
 
 /// The three roles of a node that are the same in a cluster and standalone: proxy, DNS, speaker.
 struct NodeAgents: Sendable {
     private let proxy: ProxyAgent
     private let dns: DNSAgent
+    private let speaker: SpeakerAgent
 
-    init(options: AgentOptions, tableName: String, client: any KubernetesClient, logger: Logger) {
+    /// Makes the agents; the speaker's sockets are opened at once.
+    init(
+        options: AgentOptions, tableName: String, client: any KubernetesClient, logger: Logger
+    ) throws {
         proxy = ProxyAgent(
             client: client, configuration: Self.proxy(options, tableName), logger: logger)
         dns = DNSAgent(client: client, configuration: Self.dns(options), logger: logger)
+        speaker = try SpeakerAgent(
+            client: client,
+            configuration: SpeakerAgent.Configuration(
+                nodeName: options.nodeName, interface: options.interface,
+                lanAddress: options.address),
+            logger: logger)
     }
 
     private static func proxy(
@@ -41,9 +52,10 @@ struct NodeAgents: Sendable {
 
     /// Adds a task for each role.
     func start(in group: inout ThrowingTaskGroup<Void, any Error>) {
-        let (proxy, dns) = (proxy, dns)
+        let (proxy, dns, speaker) = (proxy, dns, speaker)
         group.addTask { try await proxy.run() }
         group.addTask { try await dns.run() }
+        group.addTask { try await speaker.run() }
     }
 
     /// Returns when the kernel has rules for every Service and DNS answers.

@@ -77,8 +77,6 @@ struct NodeCommand: AsyncParsableCommand {
         let logger = Logging.logger("portolan.node")
         let client = try RemoteClient(
             try agent.clientConfiguration(), userAgent: "portolan-node/\(agent.nodeName)")
-        let agents = NodeAgents(
-            options: agent, tableName: clusterName, client: client, logger: logger)
         var configuration = NodeAgent.Configuration(
             nodeName: agent.nodeName, namePrefix: clusterName, dataDirectory: agent.dataDir,
             lanAddress: agent.address, podCIDR: nodePodCidr, clusterPodCIDR: agent.podCidr,
@@ -90,6 +88,8 @@ struct NodeCommand: AsyncParsableCommand {
         configuration.clientAuthorityPath = clientAuthority
         let runtime = NodeAgent(client: client, configuration: configuration, logger: logger)
         try await client.shutDownAfter {
+            let agents = try NodeAgents(
+                options: agent, tableName: clusterName, client: client, logger: logger)
             try await UntilSignal.run { group in
                 group.addTask { try await runtime.run() }
                 agents.start(in: &group)

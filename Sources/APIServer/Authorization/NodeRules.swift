@@ -11,7 +11,10 @@ enum NodeRules {
         ],
         "discovery.k8s.io": ["endpointslices"],
         "networking.k8s.io": ["servicecidrs", "ipaddresses", "networkpolicies"],
-        "metallb.io": ["ipaddresspools", "l2advertisements", "bgpadvertisements", "bgppeers"],
+        "metallb.io": [
+            "ipaddresspools", "l2advertisements", "bgpadvertisements", "bgppeers", "bfdprofiles",
+            "communities", "servicel2statuses", "servicebgpstatuses",
+        ],
         "coordination.k8s.io": ["leases"],
         "apps": ["daemonsets", "replicasets"],
     ]
@@ -49,6 +52,11 @@ enum NodeRules {
             ("coordination.k8s.io", "leases", "", "delete"):
             let isOwn = question.namespace != "kube-node-lease" || question.name == node
             return isOwn ? .allowed("node authorizer: leases") : .noOpinion
+        case ("metallb.io", "servicel2statuses", _, "create"),
+            ("metallb.io", "servicel2statuses", _, "update"),
+            ("metallb.io", "servicel2statuses", _, "patch"),
+            ("metallb.io", "servicel2statuses", _, "delete"):
+            return .allowed("node authorizer: what its speaker announces")
         case ("", "serviceaccounts", "token", "create"),
             ("authentication.k8s.io", "tokenreviews", "", "create"),
             ("authorization.k8s.io", "subjectaccessreviews", "", "create"):
