@@ -51,10 +51,11 @@ public final class DNSServer: Sendable {
                 try Self.open(&state.configuration.listenAddresses, &opened)
                 let secret = ServerCookie(
                     key0: .random(in: 0...UInt64.max), key1: .random(in: 0...UInt64.max))
+                let loops = LoopDetector()
                 let workers = try (0..<count).map { number in
                     try Worker(
                         number: number, configuration: state.configuration,
-                        sockets: opened[number], cookie: secret)
+                        sockets: opened[number], cookie: secret, loops: loops)
                 }
                 let sink = log.withLock { $0.sink }
                 for worker in workers {

@@ -135,19 +135,3 @@ final class Exchange {
         candidates.isEmpty ? nil : candidates[attempt % candidates.count]
     }
 }
-
-/// Finds out whether questions that go upstream come back: a random name is asked, and whoever is
-/// asked for it knows that there is a loop (as CoreDNS' `loop` does).
-struct LoopProbe {
-    /// The name that is on its way, in lower case.
-    var name: DNSName?
-    /// How often it came back.
-    var returns = 0
-
-    /// A fresh random name.
-    static func makeName() -> DNSName {
-        DNSName(labels: [
-            String(UInt64.random(in: 0...UInt64.max)), String(UInt64.random(in: 0...UInt64.max)),
-        ]) ?? .root
-    }
-}

@@ -65,7 +65,7 @@ public struct ServerLimits: Sendable {
 }
 
 /// One block of names and how they are answered.
-public struct ForwardRoute: Sendable {
+public struct ForwardRoute: Equatable, Sendable {
     /// The names' suffix; the root for all.
     public var suffix: DNSName
     /// Servers to ask.
@@ -194,7 +194,7 @@ public struct NameRewrite: Equatable, Sendable {
 }
 
 /// Static addresses by name, as /etc/hosts has them.
-public struct HostsTable: Sendable {
+public struct HostsTable: Equatable, Sendable {
     /// Addresses of each name.
     public var addresses: [DNSName: [IPAddress]] = [:]
     /// Whether names that are not here go on to the next step.

@@ -53,7 +53,7 @@ final class Worker: @unchecked Sendable {
     var nextDeadlineNanoseconds = UInt64.max
     var limiter: ResponseLimiter?
     var talkers: TopTalkers?
-    var probe = LoopProbe()
+    let loops: LoopDetector
     /// How many nested uses of the zone's table are under way.
     var tableDepth = 0
     /// Where queries are logged, if they are.
@@ -61,8 +61,9 @@ final class Worker: @unchecked Sendable {
 
     init(
         number: Int, configuration: ServerConfiguration, sockets: [ListenerSockets],
-        cookie: ServerCookie
+        cookie: ServerCookie, loops: LoopDetector
     ) throws(SocketError) {
+        self.loops = loops
         self.number = number
         self.configuration = configuration
         self.cookie = cookie
@@ -159,25 +160,26 @@ final class Worker: @unchecked Sendable {
         return !mail.isStopping
     }
 
-    private func adopt(_ fresh: ServerConfiguration, _ sockets: [ListenerSockets]) {
+    private func adopt(_ configured: ServerConfiguration, _ sockets: [ListenerSockets]) {
+        var fresh = configured
         if configuration.zone !== fresh.zone || reader == nil {
             if let reader { configuration.zone?.table.epochs.unregister(reader) }
             reader = fresh.zone?.table.epochs.register()
         }
-        // A zone beyond the most readers it can have is not used; the server refuses to start
-        // that many threads.
+        // Without a reader's place the table may not be touched: its memory could be freed.
+        if reader == nil { fresh.zone = nil }
         configuration = fresh
         let hash = fresh.zone?.table.nameHash ?? .process
         if hash.seed != parser.nameHash.seed { cache.removeAll() }
         parser = QueryParser(nameHash: hash)
         limiter = fresh.rateLimit.map(ResponseLimiter.init)
-        adoptRoutes(fresh.routes)
-        needsSlowPath = fresh.logsQueries || routes.contains { $0.changesNames }
         for old in listeners where !sockets.contains(old) {
             close(old.datagrams)
             close(old.streams)
         }
         listeners = sockets
+        adoptRoutes(fresh.routes)
+        needsSlowPath = fresh.logsQueries || routes.contains { $0.changesNames }
         for (index, socket) in sockets.enumerated() {
             poller.watch(socket.datagrams, PollToken(.datagrams, index), PORTOLAN_EPOLLIN)
             poller.watch(socket.streams, PollToken(.listener, index), PORTOLAN_EPOLLIN)

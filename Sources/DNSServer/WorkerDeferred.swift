@@ -84,6 +84,8 @@ extension Worker {
     private func deliver(_ bytes: UnsafeBufferPointer<UInt8>, _ client: WaitingClient) {
         switch client.destination {
         case .datagram(let descriptor, var name, let length):
+            // The listener may have been closed meanwhile, and its number be another file's.
+            guard listeners.contains(where: { $0.datagrams == descriptor }) else { return }
             let sent = withUnsafePointer(to: &name) { pointer in
                 pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
                     sendto(descriptor, bytes.baseAddress, bytes.count, 0, $0, length)

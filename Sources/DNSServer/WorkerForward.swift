@@ -55,11 +55,12 @@ extension Worker {
         return nil
     }
 
-    /// Puts routes in place, longest suffix first; those that stay keep what they know.
+    /// Puts routes in place, longest suffix first. Where they are what they were, upstreams' health
+    /// and the cache stay.
     func adoptRoutes(_ fresh: [ForwardRoute]) {
-        routes = fresh.map(Route.init).sorted {
-            $0.configuration.suffix.labelCount > $1.configuration.suffix.labelCount
-        }
+        let sorted = fresh.sorted { $0.suffix.labelCount > $1.suffix.labelCount }
+        guard sorted != routes.map(\.configuration) else { return }
+        routes = sorted.map(Route.init)
         cache.removeAll()
         startLoopProbe()
     }
@@ -338,20 +339,5 @@ extension Worker {
         closeDescriptor(exchange)
         exchanges[index] = nil
         exchangeCount -= 1
-    }
-
-    // MARK: - Loops
-
-    /// Sends a random name upstream; if it comes back to a listener, there is a loop.
-    func startLoopProbe() {
-        guard number == 0, !routes.isEmpty else { return }
-        for route in routes where route.configuration.suffix == .root {
-            for state in route.upstreams {
-                if listeners.contains(where: { $0.address == state.upstream.address }) {
-                    state.isLooping = true
-                    metrics.add(.loops, 1)
-                }
-            }
-        }
     }
 }

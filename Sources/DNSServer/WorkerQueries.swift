@@ -208,7 +208,7 @@ extension Worker {
             }
         }
         let type = RecordType(rawValue: query.type)
-        guard !routes.isEmpty, type != .axfr, type != .ixfr else {
+        guard !routes.isEmpty, type != .axfr, type != .ixfr, !isReturnedProbe(query) else {
             writer.begin(query, message, code: .refused, setting: 0)
             return finish(&writer, query, message, origin, .refused, .none)
         }

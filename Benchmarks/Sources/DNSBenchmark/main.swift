@@ -19,7 +19,9 @@ case "zone": printZone()
 case "change": measureChanges()
 case "names": printNames()
 default:
-    print("usage: DNSBenchmark serve PORT SERVICES | zone SERVICES | names SERVICES | change SERVICES")
+    print(
+        "usage: DNSBenchmark serve PORT SERVICES | zone SERVICES | names SERVICES | change SERVICES"
+    )
     exit(2)
 }
 
@@ -107,7 +109,9 @@ func measureChanges() {
     }
     single.sort()
     wide.sort()
-    print("change of a ClusterIP Service: p50 \(single[1000] / 1000) µs, p99 \(single[1980] / 1000) µs")
+    print(
+        "change of a ClusterIP Service: p50 \(single[1000] / 1000) µs, p99 \(single[1980] / 1000) µs"
+    )
     print("change of 100 endpoints: p50 \(wide[1000] / 1000) µs, p99 \(wide[1980] / 1000) µs")
 }
 
@@ -126,7 +130,8 @@ func proportionalSetKiB() -> Int {
     defer { fclose(file) }
     var line = [CChar](repeating: 0, count: 256)
     while fgets(&line, 256, file) != nil {
-        let text = String(decoding: line.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+        let text = String(
+            decoding: line.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
         if text.hasPrefix("Pss:") { return Int(text.split(separator: " ")[1]) ?? 0 }
     }
     return 0

@@ -1,0 +1,177 @@
+import DNS
+import Glibc
+import NetworkTypes
+
+// Feeds the query parser, the message decoder and the zone with COUNT mutated packets, made from a
+// seed, and checks what must hold of each: no crash, no answer longer than its limit, every answer
+// decodes and repeats the question, every decoded message encodes and decodes to itself.
+//
+//     DNSFuzz [COUNT] [SEED] [CORPUS-DIRECTORY]
+//
+// A packet that breaks a rule is written to the corpus directory and the exit code is 1. Every file
+// that is in the directory at the start is tried first, so that a fault once found stays fixed.
+
+let arguments = CommandLine.arguments
+let count = arguments.count > 1 ? Int(arguments[1]) ?? 1_000_000 : 1_000_000
+let seed = arguments.count > 2 ? UInt64(arguments[2]) ?? 1 : 1
+let corpus = arguments.count > 3 ? arguments[3] : nil
+var fuzzer = Fuzzer(seed: seed)
+var failures = 0
+
+for packet in storedPackets() { run(packet) }
+for _ in 0..<count { run(fuzzer.next()) }
+print("\(count) packets, seed \(seed): \(failures) broke a rule, \(fuzzer.answered) were answered")
+exit(failures == 0 ? 0 : 1)
+
+func run(_ packet: [UInt8]) {
+    guard let rule = fuzzer.check(packet) else { return }
+    failures += 1
+    print("\(rule): \(packet.map { String($0, radix: 16) }.joined(separator: " "))")
+    guard let corpus, let file = fopen("\(corpus)/fault-\(seed)-\(failures)", "w") else { return }
+    fwrite(packet, 1, packet.count, file)
+    fclose(file)
+}
+
+func storedPackets() -> [[UInt8]] {
+    guard let corpus, let directory = opendir(corpus) else { return [] }
+    defer { closedir(directory) }
+    var packets: [[UInt8]] = []
+    while let entry = readdir(directory) {
+        let name = withUnsafeBytes(of: entry.pointee.d_name) {
+            String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+        }
+        guard !name.hasPrefix("."), let file = fopen("\(corpus)/\(name)", "r") else { continue }
+        defer { fclose(file) }
+        var bytes = [UInt8](repeating: 0, count: 65536)
+        packets.append(Array(bytes.prefix(fread(&bytes, 1, bytes.count, file))))
+    }
+    return packets
+}
+
+/// Makes packets and checks what becomes of them.
+struct Fuzzer {
+    private var state: UInt64
+    private let zone: Zone
+    private let reader: Int
+    private let output = UnsafeMutablePointer<UInt8>.allocate(capacity: 70_000)
+    private let name = UnsafeMutablePointer<UInt8>.allocate(capacity: 264)
+    private let seeds: [[UInt8]]
+    private(set) var answered = 0
+
+    init(seed: UInt64) {
+        state = seed
+        zone = Zone(configuration: ZoneConfiguration(name: DNSName("cluster.local") ?? .root))
+        zone.applyNamespace("default", exists: true)
+        let port = ServiceRecordInput.Port(name: "http", transport: .tcp, port: 80)
+        let inputs = [
+            ServiceRecordInput(
+                namespace: "default", name: "web", clusterIPs: [.v4(0x0A60_0101), .v6(1)],
+                ports: [port]),
+            ServiceRecordInput(namespace: "default", name: "out", externalName: "a.test"),
+            ServiceRecordInput(
+                namespace: "default", name: "db", isHeadless: true, ports: [port],
+                endpoints: (0..<90).map {
+                    ServiceRecordInput.Endpoint(addresses: [.v4(0x0AF4_0000 + $0)], ports: [port])
+                }),
+        ]
+        for input in inputs { zone.apply(input.key, input) }
+        reader = zone.table.epochs.register() ?? 0
+        let names = [
+            "web.default.svc.cluster.local", "_http._tcp.db.default.svc.cluster.local",
+            "db.default.svc.cluster.local", "out.default.svc.cluster.local", "x.cluster.local",
+            "1-2-3-4.default.pod.cluster.local", "1.1.96.10.in-addr.arpa", "www.example.com",
+            "fd00--1.default.pod.cluster.local", "cluster.local",
+        ]
+        var packets = names.compactMap { DNSName($0) }.flatMap { name in
+            [RecordType.a, .aaaa, .srv, .ptr, .soa, .any, .txt].map { type in
+                MessageEncoder.encode(.query(id: 7, DNSQuestion(name: name, type: type)))
+            }
+        }
+        if let question = DNSName("www.example.com"), let zone = DNSName("example.com") {
+            packets.append(
+                MessageEncoder.encode(
+                    DNSMessage(
+                        id: 7, flags: 0x8180, questions: [DNSQuestion(name: question, type: .a)],
+                        answers: [
+                            ResourceRecord(
+                                name: question, type: .cname, timeToLiveSeconds: 5, data: zone.wire),
+                            ResourceRecord(
+                                name: zone, type: .mx, timeToLiveSeconds: 5,
+                                data: [0, 1] + question.wire),
+                        ],
+                        authorities: [
+                            ResourceRecord(
+                                name: zone, type: .soa, timeToLiveSeconds: 1,
+                                data: zone.wire + zone.wire + Array(repeating: 0, count: 20))
+                        ])))
+        }
+        seeds = packets
+    }
+
+    private mutating func random(_ bound: Int) -> Int {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var value = state
+        value = (value ^ value >> 30) &* 0xBF58_476D_1CE4_E5B9
+        value = (value ^ value >> 27) &* 0x94D0_49BB_1331_11EB
+        return Int(truncatingIfNeeded: (value ^ value >> 31) >> 1) % max(1, bound)
+    }
+
+    /// The next packet: a seed with a few bytes changed, cut, doubled, or compressed at random.
+    mutating func next() -> [UInt8] {
+        var packet = seeds[random(seeds.count)]
+        for _ in 0...random(6) {
+            guard !packet.isEmpty else { break }
+            let place = random(packet.count)
+            switch random(8) {
+            case 0: packet.removeLast(random(packet.count))
+            case 1: packet.insert(UInt8(random(256)), at: place)
+            case 2: packet.remove(at: place)
+            case 3: packet[place] = 0xC0 | UInt8(random(2))
+            case 4: packet.append(contentsOf: packet[place...])
+            case 5: packet[place] ^= 1 << UInt8(random(8))
+            default: packet[place] = UInt8(random(256))
+            }
+        }
+        return packet
+    }
+
+    /// The rule that `packet` makes the code break; nil for none.
+    mutating func check(_ packet: [UInt8]) -> String? {
+        if let message = try? DNSMessage(decoding: packet.span) {
+            let bytes = MessageEncoder.encode(message)
+            guard let again = try? DNSMessage(decoding: bytes.span), again == message else {
+                if bytes.count <= WireSize.largestMessage { return "does not come back" }
+                return nil
+            }
+        }
+        return checkAnswer(packet)
+    }
+
+    private mutating func checkAnswer(_ packet: [UInt8]) -> String? {
+        var query = ParsedQuery()
+        let limit = 512 + random(4000)
+        var writer = ResponseWriter(output: output, limit: limit, reserve: 0)
+        let rotation = UInt32(random(1000))
+        let outcome = packet.withUnsafeBufferPointer { buffer -> ZoneOutcome? in
+            let parser = QueryParser(nameHash: zone.table.nameHash)
+            guard let base = buffer.baseAddress,
+                parser.parse(buffer, lowercased: name, into: &query) == .query
+            else { return nil }
+            zone.table.epochs.online(reader)
+            defer { zone.table.epochs.offline(reader) }
+            return zone.answer(
+                query, base, lowercased: name, setting: 0, rotation: rotation, into: &writer)
+        }
+        guard let outcome, outcome != .outside else { return nil }
+        answered += 1
+        guard writer.length <= limit else { return "answer of \(writer.length) over \(limit)" }
+        let written = UnsafeBufferPointer(start: output, count: writer.length)
+        guard let answer = try? DNSMessage(decoding: written.span) else {
+            return "the answer does not decode"
+        }
+        guard answer.id == query.id, answer.questions.count == 1,
+            answer.questions.first?.type.rawValue == query.type
+        else { return "the answer is to another question" }
+        return nil
+    }
+}

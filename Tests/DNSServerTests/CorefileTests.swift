@@ -1,0 +1,119 @@
+import DNS
+import DNSServer
+import Testing
+
+@Suite struct CorefileTests {
+    static let kubeadm = """
+        .:53 {
+            errors
+            health {
+               lameduck 5s
+            }
+            ready
+            kubernetes cluster.local in-addr.arpa ip6.arpa {
+               pods insecure
+               fallthrough in-addr.arpa ip6.arpa
+               ttl 30
+            }
+            prometheus :9153
+            forward . /etc/resolv.conf {
+               max_concurrent 1000
+            }
+            cache 30
+            loop
+            reload
+            loadbalance
+        }
+        """
+
+    private func settings(_ text: String) throws -> ClusterSettings {
+        try ClusterSettings(corefile: text, defaultDomain: try #require(DNSName("cluster.local")))
+    }
+
+    @Test func kubeadmsFileMeansTheDefaults() throws {
+        let settings = try settings(Self.kubeadm)
+        #expect(settings.domain == DNSName("cluster.local"))
+        #expect(settings.podRecords == .insecure)
+        #expect(settings.timeToLiveSeconds == 30)
+        #expect(settings.reverseFallsThrough)
+        #expect(!settings.zoneFallsThrough)
+        #expect(settings.routes.count == 1)
+        #expect(settings.routes.first?.resolverFile == "/etc/resolv.conf")
+        #expect(settings.routes.first?.cache?.maximumSeconds == 30)
+        #expect(settings.concurrentForwards == 1000)
+        #expect(settings.warnings.isEmpty, "\(settings.warnings)")
+    }
+
+    @Test func stubDomainsAndOptions() throws {
+        let settings = try settings(
+            """
+            # a comment
+            corp.test:53 b.test {
+                forward . 192.0.2.1 192.0.2.2:5353 {
+                    policy sequential
+                    except public.corp.test
+                    force_tcp
+                    max_fails 3
+                }
+                cache {
+                    success 100 60
+                    denial 100 20
+                    prefetch 5 1m 20%
+                    serve_stale 2h
+                }
+            }
+            . {
+                log
+                rewrite name suffix old.test default.svc.cluster.local
+                template IN A x.test {
+                    answer "quoted words"
+                }
+                hosts {
+                    192.0.2.9 a.test b.test
+                    ttl 60
+                    fallthrough
+                }
+                kubernetes other.domain { 
+                    pods verified
+                    ttl 5
+                }
+                forward . 192.0.2.53
+            }
+            """)
+        #expect(settings.domain == DNSName("other.domain"))
+        #expect(settings.podRecords == .verified)
+        #expect(settings.reverseFallsThrough, "reverse zones are not this server's")
+        #expect(settings.logsQueries)
+        #expect(settings.routes.map(\.suffix.description) == ["corp.test.", "b.test.", "."])
+        let stub = try #require(settings.routes.first)
+        #expect(stub.upstreams.map(\.description) == ["192.0.2.1:53", "192.0.2.2:5353"])
+        #expect(stub.upstreams.map(\.forcesTCP) == [true, true])
+        #expect(stub.policy == .sequential)
+        #expect(stub.maximumFailures == 3)
+        #expect(stub.exceptions == [try #require(DNSName("public.corp.test"))])
+        #expect(stub.cache?.maximumSeconds == 60)
+        #expect(stub.cache?.maximumDenialSeconds == 20)
+        #expect(stub.cache?.prefetchAmount == 5)
+        #expect(stub.cache?.prefetchPercentage == 20)
+        #expect(stub.cache?.staleSeconds == 7200)
+        let main = try #require(settings.routes.last)
+        #expect(main.hosts.addresses.count == 2)
+        #expect(main.hosts.timeToLiveSeconds == 60)
+        #expect(main.rewrites.count == 1)
+        #expect(settings.warnings.count == 1)
+        #expect(settings.warnings.first?.hasPrefix("line 19: template") == true)
+    }
+
+    @Test(arguments: [
+        ("", 1), (".:53 {", 1), (". {\n  nonsense\n}", 2), (". {\n errors\n forward .\n}", 3),
+        (". {\n kubernetes {\n  pods maybe\n }\n}", 3), (". {\n kubernetes {\n  what\n }\n}", 3),
+        (". {\n forward . host.name\n}", 2), ("(snippet) {\n}", 1), (". {\n log \"open\n}", 2),
+        (". {\n forward . 192.0.2.1 {\n  max_concurrent x\n }\n}", 3),
+        ("a..b {\n forward . 192.0.2.1\n}", 1),
+        (". {\n hosts {\n  nowhere a.test\n }\n}", 3),
+    ])
+    func whatIsWrongIsNamedWithItsLine(text: String, line: Int) throws {
+        let error = #expect(throws: CorefileError.self) { try settings(text) }
+        #expect(error?.line == line, "\(error?.description ?? "")")
+    }
+}
