@@ -162,7 +162,10 @@ let package = Package(
             ]),
         tests(
             "Controllers",
-            ["APIServer", "Informer", "JSON", "KubernetesAPI", "NetworkTypes", "Store"]),
+            [
+                "APIServer", "Informer", "JSON", "KubernetesAPI", "NetworkTypes", "Store",
+                "TestSupport",
+            ]),
         tests("AddressPools", ["Informer", "JSON", "KubernetesAPI", "NetworkTypes"]),
         tests("Netlink", ["CLinux", "NetworkTypes", "TestSupport"]),
         tests("NFTables", ["CLinux", "JSON", "Netlink", "NetworkTypes", "TestSupport"]),
