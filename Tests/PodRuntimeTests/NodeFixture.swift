@@ -149,6 +149,17 @@ final class NodeFixture: Sendable {
         }
     }
 
+    /// Waits for an event about a pod that begins so.
+    func waitForEvent(_ name: String, _ prefix: String) async throws {
+        try await eventually("event \(prefix)") { try await hasEvent(name, prefix) }
+    }
+
+    /// True where an event about a pod begins so.
+    func hasEvent(_ name: String, _ prefix: String) async throws -> Bool {
+        for event in try await events(name) where event.hasPrefix(prefix) { return true }
+        return false
+    }
+
     /// The events about a pod, as `reason: message`.
     func events(_ name: String) async throws -> [String] {
         try await api.list(.events, ListOptions()).items
