@@ -10,18 +10,23 @@ public struct ConfigurationInformers: Sendable {
     public enum Notice: Sendable {
         /// An object appeared, changed (new is not nil) or went.
         case change(kind: String, ObjectKey, Object?)
-        /// The first list of one of the kinds is complete; `count` notices of this sort make all.
+        /// The first list of one of the kinds is complete.
         case synced(kind: String)
     }
 
-    /// The kinds that are watched; each is reported as synced once.
-    public static let kinds: [Resource] = [
+    /// What decides about announcing on layer 2.
+    public static let layer2Kinds: [Resource] = [
         .configMaps, .ipAddressPools, .l2Advertisements,
-        metallb("bgpadvertisements", "BGPAdvertisement"),
-        metallb("bgppeers", "BGPPeer", version: "v1beta2"),
-        metallb("bfdprofiles", "BFDProfile"),
-        metallb("communities", "Community"),
     ]
+
+    /// Every kind there is.
+    public static let kinds: [Resource] =
+        layer2Kinds + [
+            metallb("bgpadvertisements", "BGPAdvertisement"),
+            metallb("bgppeers", "BGPPeer", version: "v1beta2"),
+            metallb("bfdprofiles", "BFDProfile"),
+            metallb("communities", "Community"),
+        ]
 
     private static func metallb(
         _ plural: String, _ kind: String, version: String = "v1beta1"
@@ -30,16 +35,20 @@ public struct ConfigurationInformers: Sendable {
     }
 
     private let client: any KubernetesClient
+    private let kinds: [Resource]
     private let namespace: String
     private let logger: Logger
     private let retryPause: Duration
 
-    /// Makes the informers for objects in `namespace`.
+    /// Makes the informers for objects of `kinds` in `namespace`; each kind is reported as synced
+    /// once.
     public init(
-        client: any KubernetesClient, namespace: String = "metallb-system",
+        client: any KubernetesClient, kinds: [Resource] = kinds,
+        namespace: String = "metallb-system",
         retryPause: Duration = .seconds(10), logger: Logger
     ) {
         self.client = client
+        self.kinds = kinds
         self.namespace = namespace
         self.retryPause = retryPause
         self.logger = logger
@@ -48,7 +57,7 @@ public struct ConfigurationInformers: Sendable {
     /// Watches until the task is cancelled.
     public func run(_ handler: @Sendable @escaping (Notice) async -> Void) async {
         await withDiscardingTaskGroup { group in
-            for resource in Self.kinds {
+            for resource in kinds {
                 group.addTask { await watch(resource, handler) }
             }
         }

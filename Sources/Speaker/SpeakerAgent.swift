@@ -71,7 +71,7 @@ public final class SpeakerAgent: Sendable {
             client: client, nodeName: configuration.nodeName, interface: configuration.interface,
             namespace: configuration.configurationNamespace, logger: logger)
         var initial = State()
-        initial.awaited.formUnion(ConfigurationInformers.kinds.map(\.kind))
+        initial.awaited.formUnion(ConfigurationInformers.layer2Kinds.map(\.kind))
         state = Mutex(initial)
         let (sockets, identity) = try Self.open(configuration)
         let (actions, continuation) = AsyncStream.makeStream(
@@ -191,7 +191,8 @@ extension SpeakerAgent {
 
     private func watchConfiguration() async {
         let informers = ConfigurationInformers(
-            client: client, namespace: configuration.configurationNamespace, logger: logger)
+            client: client, kinds: ConfigurationInformers.layer2Kinds,
+            namespace: configuration.configurationNamespace, logger: logger)
         await informers.run { notice in
             switch notice {
             case .synced(let kind): self.markSynced(kind)
