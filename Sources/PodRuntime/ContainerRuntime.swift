@@ -19,6 +19,8 @@ struct ContainerRuntime: Sendable {
     var runcPath = "/usr/sbin/runc"
     var conmonPath = "/usr/bin/conmon"
 
+    /// Where a container's log begins anew, in bytes.
+    static let logByteLimit = 64 << 20
     /// Longest time a step of runc may take, in milliseconds.
     private static let stepTimeoutMilliseconds = 60_000
 
@@ -44,7 +46,8 @@ struct ContainerRuntime: Sendable {
             "--cid", id, "--cuuid", id, "--name", id, "--runtime", runcPath, "--bundle", bundle,
             "--container-pidfile", bundle + "/pid", "--conmon-pidfile", bundle + "/conmon.pid",
             "--log-path", "k8s-file:" + logPath, "--exit-dir", exitDirectory, "--full-attach",
-            "--no-sync-log", "--runtime-arg", "--root", "--runtime-arg", stateDirectory,
+            "--no-sync-log", "--log-size-max", String(Self.logByteLimit), "--runtime-arg", "--root",
+            "--runtime-arg", stateDirectory,
         ]
         if usesTerminal { arguments.append("--terminal") }
         if keepsInput { arguments += ["--stdin", "--leave-stdin-open"] }

@@ -1,6 +1,7 @@
 import Glibc
 import Informer
 import JSON
+import Netlink
 
 /// What a container is made from.
 struct Image: Sendable {
@@ -94,8 +95,13 @@ actor ImageStore {
         let arguments = ["copy", "--quiet", "docker://\(reference)", "oci:\(fresh)/oci:image"]
         let result: CommandResult
         do {
-            result = try Command("/usr/bin/skopeo", arguments)
-                .runBlocking(timeoutMilliseconds: pullTimeoutMilliseconds)
+            // In the namespace of who started the node: the machine's resolvers may be reached by
+            // the machine alone, as those on its loopback are.
+            let machine = try NetworkNamespace.open(processID: getppid())
+            result = try NetworkNamespace.withThread(in: machine) {
+                try Command("/usr/bin/skopeo", arguments)
+                    .runBlocking(timeoutMilliseconds: pullTimeoutMilliseconds)
+            }
         } catch {
             throw ImageError(
                 description: "image \"\(name)\" cannot be pulled without skopeo and umoci: "

@@ -5,14 +5,17 @@ enum LogReader {
     /// Bytes read at once.
     static let chunkByteCount = 64 * 1024
 
-    /// Reads on from an offset; empty at the end.
-    static func read(_ path: String, from offset: Int) throws -> [UInt8] {
+    /// Reads on from an offset, and moves it; empty at the end. A log that has begun anew is read
+    /// from its start.
+    static func read(_ path: String, from offset: inout Int) throws -> [UInt8] {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw SystemError("open \(path)") }
         defer { close(descriptor) }
+        if Int(lseek(descriptor, 0, SEEK_END)) < offset { offset = 0 }
         var buffer = [UInt8](repeating: 0, count: chunkByteCount)
         let count = pread(descriptor, &buffer, buffer.count, off_t(offset))
         guard count >= 0 else { throw SystemError("read \(path)") }
+        offset += count
         return Array(buffer[..<count])
     }
 

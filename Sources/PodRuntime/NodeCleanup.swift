@@ -14,8 +14,17 @@ public enum NodeCleanup {
         let runtime = ContainerRuntime(
             stateDirectory: dataDirectory + "/runc", exitDirectory: dataDirectory + "/exits")
         let network = PodNetwork(namePrefix: namePrefix, lanAddress: .v4(0))
-        for id in runtime.containerIDs() { try? runtime.deleteBlocking(id) }
         let pods = dataDirectory + "/pods"
+        // All are killed first, so that none is waited for one after another.
+        for uid in Files.names(in: pods) {
+            for record in PodState.read(pods + "/" + uid)?.containers.values.map(\.self) ?? []
+            where record.isRunning
+                && ProcessTable.startTime(record.processID) == record.processStart
+            {
+                kill(record.processID, SIGKILL)
+            }
+        }
+        for id in runtime.containerIDs() { try? runtime.deleteBlocking(id) }
         for uid in Files.names(in: pods) {
             removePod(uid: uid, podsDirectory: pods, runtime: runtime, network: network)
         }

@@ -158,6 +158,7 @@ final class NodeRequestHandler: ChannelInboundHandler, RemovableChannelHandler {
         } catch {
             try? await send(500, "\(error)", channel)
         }
+        if !head.isKeepAlive { try? await channel.close() }
     }
 
     private static func sendLog(

@@ -154,11 +154,12 @@ final class NodeServer: Sendable {
         while true {
             let isOver = await !file.worker.isRunning(file.container, attempt: file.attempt)
             while !lines.isFull {
-                let bytes = try await Blocking.run { [offset] in
-                    try LogReader.read(file.path, from: offset)
+                let (bytes, next) = try await Blocking.run { [offset] in
+                    var next = offset
+                    return (try LogReader.read(file.path, from: &next), next)
                 }
                 if bytes.isEmpty { break }
-                offset += bytes.count
+                offset = next
                 let output = lines.read(bytes)
                 if !output.isEmpty {
                     let part = HTTPServerResponsePart.body(.byteBuffer(ByteBuffer(bytes: output)))

@@ -64,6 +64,12 @@ actor PodManager {
         switch notice {
         case .synced: await removeOrphans()
         case .changes(let changes):
+            // Pods that had an address before get it back before new ones ask for any, also where
+            // the node has forgotten them.
+            for pod in changes.compactMap(\.new) where !pod.usesHostNetwork && !pod.isFinished {
+                guard let address = pod.podIPs.first else { continue }
+                _ = context.allocateAddress(uid: pod.metadata.uid, preferred: address)
+            }
             for change in changes { await handle(change) }
         }
     }
