@@ -1,4 +1,5 @@
 import APIServer
+import Dispatch
 import FoundationEssentials
 import Glibc
 import Informer
@@ -7,22 +8,52 @@ import KubernetesAPI
 import Logging
 import NetworkTypes
 import Store
+import TestSupport
 import Testing
 
 @testable import Controllers
 
 /// The controllers over the real API server and store, in process, as `portolan up` runs them.
 @Suite struct RealServerTests {
-    /// A server over a store in a folder of its own; nothing listens.
-    static func run(
-        _ body: @Sendable @escaping (any KubernetesClient) async throws -> Void
+    /// What a test has in hand.
+    private struct Cluster: Sendable {
+        let client: any KubernetesClient
+        let kubeconfig: String
+        let directory: String
+
+        /// Runs kubectl, off the cooperative threads that the server needs.
+        /// - Returns: the output of both kinds.
+        @discardableResult
+        func kubectl(_ arguments: String..., input: String = "") async throws -> String {
+            let known = (27...40).reversed()
+                .map { "/usr/lib/google-cloud-sdk/bin/kubectl.1.\($0)" }
+            let program = known.first { access($0, X_OK) == 0 } ?? "kubectl"
+            let command = [program, "--kubeconfig", kubeconfig] + arguments
+            let home = ["HOME": directory, "KUBECACHEDIR": directory]
+            return try await withCheckedThrowingContinuation { continuation in
+                DispatchQueue.global().async {
+                    continuation.resume(
+                        with: Result {
+                            let result = try Command.check(
+                                command, input: input, environment: home, timeoutSeconds: 60)
+                            return result.output + result.errorOutput
+                        })
+                }
+            }
+        }
+    }
+
+    /// A server on a free port over a store in a folder of its own, with the controllers.
+    private static func run(
+        _ body: @Sendable @escaping (Cluster) async throws -> Void
     ) async throws {
         var template = Array("/tmp/controllers-test-XXXXXX".utf8CString)
         try #require(mkdtemp(&template) != nil)
-        let directory = String(decoding: template.dropLast().map { UInt8($0) }, as: UTF8.self)
+        let directory = String(
+            decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
         defer { try? FileManager.default.removeItem(atPath: directory) }
         let authority = try CertificateAuthority(directory: "\(directory)/pki")
-        let address = IPAddress(family: .ipv4, numericValue: 0xC000_0201)
+        let loopback = IPAddress(family: .ipv4, numericValue: 0x7F00_0001)
         let store = try Store(path: "\(directory)/store.db")
         defer { store.close() }
         var logger = Logger(label: "test")
@@ -30,20 +61,34 @@ import Testing
         let server = try APIServer(
             store: store,
             configuration: APIServer.Configuration(
-                listen: [],
+                listen: [("127.0.0.1", 0)],
                 server: try authority.issueServer(
-                    commonName: "test", dnsNames: ["localhost"], addresses: [address]),
+                    commonName: "test", dnsNames: ["localhost"], addresses: [loopback]),
                 clientAuthorityPEM: authority.certificatePEM,
                 serviceAccountKeyPEM: try authority.issueClient(user: "s", groups: [])
                     .privateKeyPEM,
-                advertiseAddress: address),
+                // An address of TEST-NET-1: endpoints may not be loopback.
+                advertiseAddress: IPAddress(family: .ipv4, numericValue: 0xC000_0201)),
             logger: logger)
-        var configuration = ControllerManager.Configuration()
-        configuration.dnsAddress = IPAddress("10.96.0.10")
-        configuration.podCIDRs = [Prefix("10.244.0.0/16")].compactMap(\.self)
-        configuration.rootCertificatePEM = authority.certificatePEM
-        try await withManager(configuration, over: AnyClient(client: server.client)) { client in
-            try await body(client.client)
+        var settings = ControllerManager.Configuration()
+        settings.dnsAddress = IPAddress("10.96.0.10")
+        settings.podCIDRs = [Prefix("10.244.0.0/16")].compactMap(\.self)
+        settings.rootCertificatePEM = authority.certificatePEM
+        let configuration = settings
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await server.run() }
+            defer { group.cancelAll() }
+            let port = try await server.waitUntilListening().first ?? 0
+            let path = "\(directory)/admin.kubeconfig"
+            try Kubeconfig(
+                name: "admin", server: "https://127.0.0.1:\(port)",
+                authorityPEM: authority.certificatePEM,
+                identity: try authority.issueClient(user: "admin", groups: ["system:masters"])
+            ).write(to: path)
+            try await withManager(configuration, over: AnyClient(client: server.client)) {
+                try await body(
+                    Cluster(client: $0.client, kubeconfig: path, directory: directory))
+            }
         }
     }
 
@@ -85,7 +130,7 @@ import Testing
     }
 
     /// A node as its agent registers it.
-    static func register(_ client: any KubernetesClient, _ name: String) async throws {
+    private static func register(_ client: any KubernetesClient, _ name: String) async throws {
         _ = try await client.create(
             .nodes, ["apiVersion": "v1", "kind": "Node", "metadata": ["name": .string(name)]])
         _ = try await client.patch(
@@ -94,7 +139,8 @@ import Testing
     }
 
     /// Plays kubelet: pods on nodes get ready, deleted ones end.
-    static func playNodes(_ client: any KubernetesClient, in namespace: String) async throws {
+    private static func playNodes(_ client: any KubernetesClient, in namespace: String) async throws
+    {
         for pod in try await client.items(.pods, in: namespace) {
             if pod["metadata", "deletionTimestamp"] != nil {
                 try await client.finishDeletion(pod)
@@ -109,7 +155,8 @@ import Testing
     }
 
     @Test func aClusterFromBootstrapToAnEmptiedNamespace() async throws {
-        try await Self.run { client in
+        try await Self.run { cluster in
+            let client = cluster.client
             try await Self.register(client, "node-1")
             try await Self.register(client, "node-2")
             try await eventually("no pod CIDRs") {
@@ -160,6 +207,64 @@ import Testing
                     .array?.count == 2
             }
         }
+    }
+
+    /// What `kubectl rollout` and its like rely on, with nodes played beside them.
+    @Test func kubectlFollowsAndUndoesRollouts() async throws {
+        try await Self.run { cluster in
+            let client = cluster.client
+            for name in ["node-1", "node-2"] { try await Self.register(client, name) }
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask {
+                    while !Task.isCancelled {
+                        try await Self.playNodes(client, in: "default")
+                        try await Task.sleep(for: .milliseconds(20))
+                    }
+                }
+                defer { group.cancelAll() }
+                try await Self.rollOut(cluster)
+            }
+        }
+    }
+
+    private static func rollOut(_ cluster: Cluster) async throws {
+        let deployment = "deployment/web"
+        try await cluster.kubectl(
+            "create", "deployment", "web", "--image=web:1", "--replicas=3")
+        #expect(
+            try await cluster.kubectl("rollout", "status", deployment, "--timeout=30s")
+                .contains("successfully rolled out"))
+        try await cluster.kubectl("expose", deployment, "--port=80")
+        try await cluster.kubectl("set", "image", deployment, "web=web:2")
+        try await cluster.kubectl("rollout", "status", deployment, "--timeout=30s")
+        let history = try await cluster.kubectl("rollout", "history", deployment)
+        #expect(history.contains("1 ") && history.contains("2 "))
+        try await cluster.kubectl("rollout", "undo", deployment)
+        try await cluster.kubectl("rollout", "status", deployment, "--timeout=30s")
+        #expect(
+            try await cluster.kubectl(
+                "get", deployment, "-o", "jsonpath={.spec.template.spec.containers[0].image}")
+                == "web:1")
+        try await cluster.kubectl("scale", deployment, "--replicas=5")
+        try await cluster.kubectl("rollout", "status", deployment, "--timeout=30s")
+        try await cluster.kubectl("rollout", "restart", deployment)
+        try await cluster.kubectl("rollout", "status", deployment, "--timeout=30s")
+        try await cluster.kubectl(
+            "wait", deployment, "--for=condition=Available", "--timeout=30s")
+        try await eventually("endpoints differ from pods") {
+            let text = try await cluster.kubectl(
+                "get", "endpointslices", "-l", "kubernetes.io/service-name=web", "-o",
+                "jsonpath={.items[*].endpoints[*].addresses[0]}")
+            return text.split(separator: " ").count == 5
+        }
+        let events = try await cluster.kubectl("get", "events")
+        #expect(events.contains("ScalingReplicaSet") && events.contains("Scheduled"))
+        try await cluster.kubectl("delete", deployment, "service/web", "--timeout=30s")
+        try await cluster.kubectl(
+            "wait", "pods", "--all", "--for=delete", "--timeout=30s")
+        #expect(
+            try await cluster.kubectl("get", "replicasets,endpointslices,endpoints", "-o", "name")
+                .split(separator: "\n").allSatisfy { $0.hasSuffix("/kubernetes") })
     }
 
     private static func isComplete(
