@@ -99,8 +99,8 @@ public struct StoreEvent: Sendable {
         self.previous = previous
     }
 
-    /// The bytes of this event on a watch stream, made once for all watchers. `kind` may differ from
-    /// the event's own, where a selector makes a change look like an addition or a deletion.
+    /// The bytes of this event on a watch stream, made once for all watchers. `kind` may differ
+    /// from the event's own, where a selector makes a change look like an addition or a deletion.
     public func encodedLine(_ kind: Kind, make: () -> [UInt8]) -> [UInt8] {
         lines.line(kind, make: make)
     }

@@ -5,7 +5,10 @@ import Testing
     @Test func valuesOfEveryKind() throws {
         let value = try JSONValue(
             parsing:
-                #" {"a":[1,-2,3.5,1e9,true,false,null],"b":{"c":"x\n\"é\u00e9😀\ud83d\ude00"}} "#)
+                #"""
+                 {"a":[1,-2,3.5,1e9,true,false,null],
+                 "b":{"c":"x\n\"é\u00e9😀\ud83d\ude00"}} 
+                """#)
         #expect(
             value["a"]
                 == [1, -2, JSONValue.number("3.5"), JSONValue.number("1e9"), true, false, nil])

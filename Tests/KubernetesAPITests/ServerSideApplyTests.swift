@@ -37,7 +37,10 @@ import Testing
 
     @Test func whatIsNoLongerAppliedGoesAndOthersStay() throws {
         var object = try apply(
-            #"{"metadata":{"labels":{"a":"1","b":"2"}},"spec":{"ports":[{"port":80},{"port":81,"name":"x"}]}}"#,
+            #"""
+            {"metadata":{"labels":{"a":"1","b":"2"}},
+             "spec":{"ports":[{"port":80},{"port":81,"name":"x"}]}}
+            """#,
             to: nil)
         object = try apply(
             #"{"metadata":{"labels":{"b":"2","c":"3"}}}"#, to: object, manager: "two")

@@ -78,7 +78,10 @@ import Testing
     @Test func aPodThatIsBeingDeletedIsTerminating() throws {
         let cells = try cells(
             .pods,
-            #"{"metadata":{"deletionTimestamp":"2027-01-15T07:58:30Z"},"status":{"phase":"Running"}}"#
+            #"""
+            {"metadata":{"deletionTimestamp":"2027-01-15T07:58:30Z"},
+             "status":{"phase":"Running"}}
+            """#
         )
         #expect(cells[2] == "Terminating")
     }
@@ -136,7 +139,8 @@ import Testing
                  "versions":[{"name":"v1","served":true,"storage":true,
                  "subresources":{"status":{},"scale":{"specReplicasPath":".spec.oars",
                  "statusReplicasPath":".status.oars"}},
-                 "additionalPrinterColumns":[{"name":"Oars","type":"integer","jsonPath":".spec.oars"}],
+                 "additionalPrinterColumns":[
+                 {"name":"Oars","type":"integer","jsonPath":".spec.oars"}],
                  "schema":{"openAPIV3Schema":{"type":"object","properties":{"spec":{"type":"object",
                  "required":["oars"],"properties":{"oars":{"type":"integer","minimum":1},
                  "colour":{"type":"string","default":"red","enum":["red","blue"]}}},

@@ -5,7 +5,10 @@ import Testing
 
 /// Kills a writing process at random moments: each write it acknowledged must be there, whole.
 @Suite struct CrashTests {
-    @Test(arguments: 0..<6) func everyAcknowledgedWriteSurvivesAKill(round: Int) async throws {
+    /// A sample; `PORTOLAN_SOAK_KILLS=300` makes it a soak.
+    static let rounds = getenv("PORTOLAN_SOAK_KILLS").flatMap { Int(String(cString: $0)) } ?? 6
+
+    @Test(arguments: 0..<rounds) func everyAcknowledgedWriteSurvivesAKill(round: Int) async throws {
         let directory = try TemporaryDirectory()
         let path = directory.file("store.sqlite")
         let journal = directory.file("acknowledged")
@@ -18,6 +21,7 @@ import Testing
             try await writeUntilKilled(path: path, journal: journal, delayMicroseconds: delay)
         }
         let acknowledged = try readPairs(journal)
+        #expect(!acknowledged.isEmpty)
         let store = try Store(path: path)
         var newest: Int64 = 0
         for index in acknowledged {
@@ -42,7 +46,7 @@ private func writeUntilKilled(
 ) async throws {
     let store = try Store(path: path)
     let descriptor = open(journal, O_CREAT | O_WRONLY | O_APPEND, 0o600)
-    try await store.write { _ = try $0.create(serviceKey("first"), object("first")) }
+    try await writePair(0, to: store, journal: descriptor)
     let killer = Thread.detach {
         usleep(delayMicroseconds)
         kill(getpid(), SIGKILL)
@@ -51,23 +55,25 @@ private func writeUntilKilled(
     try await withThrowingTaskGroup(of: Void.self) { group in
         for writer in 0..<8 {
             group.addTask {
-                var index = writer
+                var index = writer + 1
                 while true {
-                    let number = index
-                    try await store.write { transaction in
-                        try transaction.create(
-                            serviceKey("a\(number)"), object("a", mark: number))
-                        try transaction.create(
-                            serviceKey("b\(number)"), object("b", mark: number))
-                    }
-                    let line = Array("\(number)\n".utf8)
-                    _ = write(descriptor, line, line.count)
+                    try await writePair(index, to: store, journal: descriptor)
                     index += 8
                 }
             }
         }
         try await group.waitForAll()
     }
+}
+
+/// Writes two objects at once, and notes their number when that is acknowledged.
+private func writePair(_ number: Int, to store: Store, journal: Int32) async throws {
+    try await store.write { transaction in
+        try transaction.create(serviceKey("a\(number)"), object("a", mark: number))
+        try transaction.create(serviceKey("b\(number)"), object("b", mark: number))
+    }
+    let line = Array("\(number)\n".utf8)
+    _ = write(journal, line, line.count)
 }
 
 /// A thread that outlives its maker, for the blow that ends the process.

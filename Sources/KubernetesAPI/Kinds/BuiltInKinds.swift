@@ -7,7 +7,9 @@ enum BuiltInKinds {
         networkSchemaTable, policySchemaTable,
     ])
 
-    static func all() -> [Kind] { core() + workloads() + network() + policy() + metalLB() }
+    static func all() -> [Kind] {
+        cluster() + services() + data() + workloads() + network() + policy() + metalLB()
+    }
 
     /// Makes a kind of the schema `group.version.Kind` and lets `change` fill it in.
     private static func kind(
@@ -20,7 +22,7 @@ enum BuiltInKinds {
 
     // MARK: - Core
 
-    private static func core() -> [Kind] {
+    private static func cluster() -> [Kind] {
         [
             kind(.namespaces, "core.v1.Namespace") {
                 $0.shortNames = ["ns"]
@@ -55,6 +57,11 @@ enum BuiltInKinds {
                 $0.rules.validate = PodRules.validate
                 $0.rules.validateUpdate = PodRules.validateUpdate
             },
+        ]
+    }
+
+    private static func services() -> [Kind] {
+        [
             kind(.services, "core.v1.Service") {
                 $0.shortNames = ["svc"]
                 $0.categories = ["all"]
@@ -75,6 +82,11 @@ enum BuiltInKinds {
                 $0.rules.row = CoreRows.endpoints
                 $0.rules.validate = EndpointRules.validateEndpoints
             },
+        ]
+    }
+
+    private static func data() -> [Kind] {
+        [
             kind(.configMaps, "core.v1.ConfigMap") {
                 $0.shortNames = ["cm"]
                 $0.columns = PrintedColumn.columns("#Data,Age")
@@ -94,8 +106,7 @@ enum BuiltInKinds {
             },
             kind(.events, "core.v1.Event") {
                 $0.shortNames = ["ev"]
-                $0.columns =
-                    eventColumns
+                $0.columns = eventColumns
                 $0.rules.row = CoreRows.event
             },
             kind(.replicationControllers, "core.v1.ReplicationController") {
@@ -257,7 +268,8 @@ enum BuiltInKinds {
                     "Min Available,Max Unavailable,#Allowed Disruptions,Age")
                 $0.rules.row = PolicyRows.disruptionBudget
                 $0.advice =
-                    "nothing acts on PodDisruptionBudgets yet: this one is kept, but holds nothing back"
+                    "nothing acts on PodDisruptionBudgets yet: this one is kept, but holds nothing "
+                    + "back"
             },
             kind(.podSecurityPolicies, "policy.v1beta1.PodSecurityPolicy") {
                 $0.shortNames = ["psp"]

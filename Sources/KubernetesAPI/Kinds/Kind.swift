@@ -25,7 +25,8 @@ public struct Kind: Sendable {
     public var tracksGeneration = false
     /// True where PUT without a resourceVersion is allowed.
     public var allowsUnconditionalUpdate = true
-    /// A sentence for a `Warning:` header on create, for kinds that nothing acts on; nil for others.
+    /// A sentence for a `Warning:` header on create, for kinds that nothing acts on; nil for
+    /// others.
     public var advice: String?
     /// True where the kind comes from a CustomResourceDefinition.
     public var isCustom = false

@@ -1,4 +1,5 @@
-/// The kinds that are served. A value: adding the kind of a CustomResourceDefinition makes a new one.
+/// The kinds that are served. A value: adding the kind of a CustomResourceDefinition makes a new
+/// one.
 public struct KindRegistry: Sendable {
     /// Every kind, in the order of discovery.
     public private(set) var all: [Kind] = []

@@ -1,7 +1,7 @@
 public import JSON
 
-/// The OpenAPI documents of a registry: what kubectl validates, explains, diffs and patches by. They
-/// are made from the schema tables; the server makes each once and keeps its bytes.
+/// The OpenAPI documents of a registry: what kubectl validates, explains, diffs and patches by.
+/// They are made from the schema tables; the server makes each once and keeps its bytes.
 public enum OpenAPI {
     /// The media type of `/openapi/v2` for clients that read protobuf.
     public static let v2ProtobufMediaType =

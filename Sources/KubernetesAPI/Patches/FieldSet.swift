@@ -1,7 +1,7 @@
 import JSON
 
-/// A set of field paths, as `managedFields[].fieldsV1` holds it: a tree whose names are `f:NAME` for
-/// members, `k:{…}` for elements of a list by their keys, and `v:…` for elements of a set.
+/// A set of field paths, as `managedFields[].fieldsV1` holds it: a tree whose names are `f:NAME`
+/// for members, `k:{…}` for elements of a list by their keys, and `v:…` for elements of a set.
 struct FieldSet: Hashable, Sendable {
     /// True where the path that leads here is in the set itself.
     var isMember = false
@@ -110,7 +110,8 @@ struct FieldSet: Hashable, Sendable {
 
 /// How values are taken apart into paths: what is atomic, and what a list's elements are called.
 enum FieldPaths {
-    /// The parts of a value that are owned one by one, by path element; nil for one owned as a whole.
+    /// The parts of a value that are owned one by one, by path element; nil for one owned as a
+    /// whole.
     static func parts(
         of value: JSONValue, _ schema: Schema
     ) -> [(name: String, value: JSONValue, schema: Schema)]? {

@@ -100,8 +100,8 @@ public struct ManagedFields: Sendable {
 
     // MARK: - Writes other than apply
 
-    /// Notes in `new` who wrote it: what differs from `old` becomes the manager's and nobody else's.
-    /// To be called on the defaulted, validated object, before it is stored.
+    /// Notes in `new` who wrote it: what differs from `old` becomes the manager's and nobody
+    /// else's. To be called on the defaulted, validated object, before it is stored.
     /// - Parameters:
     ///   - old: nil on create.
     ///   - manager: the `fieldManager` parameter, or what the user agent begins with.

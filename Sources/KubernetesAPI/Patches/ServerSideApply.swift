@@ -1,7 +1,8 @@
 public import JSON
 
-/// Server-side apply (KEP-555): a manager says what it wants of an object; the server merges, removes
-/// what the manager wanted before and does no longer, and refuses to take others' fields unforced.
+/// Server-side apply (KEP-555): a manager says what it wants of an object; the server merges,
+/// removes what the manager wanted before and does no longer, and refuses to take others' fields
+/// unforced.
 public enum ServerSideApply {
     /// Applies `configuration`, decoded but not defaulted, to `live`, or makes the object where
     /// there is none. The result is still to be defaulted, prepared and validated; its

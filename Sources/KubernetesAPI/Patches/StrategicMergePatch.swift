@@ -60,7 +60,8 @@ private enum StrategicMerge {
         return result
     }
 
-    /// Deletions from lists of scalars, and orders of lists that the patch does not otherwise touch.
+    /// Deletions from lists of scalars, and orders of lists that the patch does not otherwise
+    /// touch.
     private static func applyListDirectives(
         _ patch: JSONObject, to result: inout JSONObject, _ schema: Schema?
     ) throws(StatusError) {
@@ -148,8 +149,8 @@ private enum StrategicMerge {
         return exact ?? elements.firstIndex { $0[mergeKey] == change[mergeKey] }
     }
 
-    /// Puts the elements that `order` names into its order; the others keep their places relative to
-    /// those, as they were before.
+    /// Puts the elements that `order` names into its order; the others keep their places relative
+    /// to those, as they were before.
     private static func sorted(
         _ elements: [JSONValue], by order: [JSONValue], before: [JSONValue], mergeKey: String
     ) -> [JSONValue] {

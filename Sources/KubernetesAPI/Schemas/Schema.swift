@@ -131,13 +131,21 @@ public final class Schema: Sendable {
 
 /// Limits on a value that a CustomResourceDefinition states (JSON Schema validation).
 public struct SchemaLimits: Sendable {
+    /// A regular expression that a string must contain a match of.
     public var pattern: String?
+    /// The least number.
     public var minimum: Double?
+    /// The greatest number.
     public var maximum: Double?
+    /// The least number of characters.
     public var minLength: Int?
+    /// The greatest number of characters.
     public var maxLength: Int?
+    /// The least number of elements.
     public var minItems: Int?
+    /// The greatest number of elements.
     public var maxItems: Int?
+    /// True where null is kept as a value.
     public var isNullable = false
     /// Values of any kind that are allowed; empty for any.
     public var allowed: [JSONValue] = []

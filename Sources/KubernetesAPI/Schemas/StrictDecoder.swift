@@ -50,7 +50,8 @@ public struct StrictDecoder {
                 + "\(resource.kind): \(text)")
     }
 
-    /// 400 for unknown and duplicate fields under `fieldValidation=Strict`; nil where there are none.
+    /// 400 for unknown and duplicate fields under `fieldValidation=Strict`; nil where there are
+    /// none.
     public static func strictError(
         _ resource: Resource, unknown: [String], duplicates: [String] = []
     ) -> StatusError? {

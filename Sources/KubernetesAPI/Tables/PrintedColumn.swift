@@ -68,7 +68,8 @@ public struct PrintedColumn: Hashable, Sendable {
 }
 
 /// The simple paths that additionalPrinterColumns, selectable fields and field selectors use:
-/// members, indices, and filters by equality, such as `.status.conditions[?(@.type=="Ready")].status`.
+/// members, indices, and filters by equality, such as
+/// `.status.conditions[?(@.type=="Ready")].status`.
 public struct JSONPath: Hashable, Sendable {
     enum Step: Hashable, Sendable {
         case member(String)
