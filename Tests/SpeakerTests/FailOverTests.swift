@@ -215,10 +215,3 @@ private struct Lab {
         }
     }
 }
-
-/// Waits without holding the thread, whatever kind of condition it is.
-private func settled(
-    _ what: String, withinSeconds bound: Double = 10, _ condition: () async throws -> Bool
-) async throws {
-    try await eventually(what, withinSeconds: bound) { try await condition() }
-}
