@@ -14,7 +14,7 @@ final class Cluster: Sendable {
     let pods: Source<PodSummary>
     let nodes: Source<NodeRecord>
     let endpointSlices: Source<SliceRecord>
-    let endpoints: Source<Object>
+    let endpoints: Source<EndpointsRecord>
     let deployments: Source<Object>
     let replicaSets: Source<Object>
     let daemonSets: Source<Object>

@@ -102,7 +102,7 @@ final class ClusterDNSController: Controller {
         let subsets: JSONValue =
             addresses.isEmpty ? [] : [["addresses": .array(addresses), "ports": .array(ports)]]
         let present = cluster.endpoints.get(service.key)
-        if let present, present["subsets"] ?? [] == subsets { return }
+        if present?.digest == EndpointsRecord.digest(of: subsets) { return }
         var object =
             present?.json
             ?? [

@@ -46,12 +46,17 @@ final class EndpointsController: Controller {
         }
         let selector = LabelSelector(matchLabels: service.selector ?? [:])
         let pods = cluster.pods(inNamespace: key.namespace, matching: selector)
-        let desired = EndpointsObject.make(computation, pods: pods, present: present)
-        guard let desired else { return }
+        guard let write = EndpointsObject.make(computation, pods: pods, present: present) else {
+            return
+        }
         let written =
-            present == nil
-            ? try await cluster.client.create(.endpoints, desired)
-            : try await cluster.client.update(.endpoints, desired, subresource: nil)
+            switch write {
+            case .create(let object): try await cluster.client.create(.endpoints, object)
+            case .patch(let patch):
+                try await cluster.client.patch(
+                    .endpoints, namespace: key.namespace, name: key.name, subresource: nil,
+                    type: .merge, patch)
+            }
         try await cluster.endpoints.waitUntilSeen(written["metadata", "resourceVersion"]?.string)
     }
 
@@ -76,16 +81,23 @@ enum EndpointsObject {
         var json: JSONValue
     }
 
+    /// What has to be written.
+    enum Write: Equatable {
+        case create(JSONValue)
+        /// A merge patch.
+        case patch(JSONValue)
+    }
+
     /// True for Endpoints that a controller or a person wrote for a Service, as against locks of
     /// leader elections, which old clients kept in Endpoints.
-    static func belongsToService(_ endpoints: Object) -> Bool {
+    static func belongsToService(_ endpoints: EndpointsRecord) -> Bool {
         endpoints.metadata.annotations["control-plane.alpha.kubernetes.io/leader"] == nil
     }
 
-    /// The object to write, or nil where `present` says the same already.
+    /// The write that brings the Endpoints up to date, or nil where `present` says the same.
     static func make(
-        _ computation: ServiceEndpoints, pods: [PodSummary], present: Object?
-    ) -> JSONValue? {
+        _ computation: ServiceEndpoints, pods: [PodSummary], present: EndpointsRecord?
+    ) -> Write? {
         let service = computation.service
         let (subsets, isTruncated) = subsets(computation, pods)
         var labels = service.metadata.labels
@@ -93,26 +105,38 @@ enum EndpointsObject {
         labels[Service.headlessLabel] = service.isHeadless ? "" : nil
         var annotations = present?.metadata.annotations ?? [:]
         annotations[overCapacity] = isTruncated ? "truncated" : nil
-        if let present, present.metadata.labels == labels,
-            present.metadata.annotations == annotations,
-            (present["subsets"]?.array ?? []) == subsets
-        {
-            return nil
-        }
-        var object =
-            present?.json
-            ?? [
+        guard let present else {
+            var object: JSONValue = [
                 "apiVersion": "v1", "kind": "Endpoints",
                 "metadata": [
                     "name": .string(service.metadata.name),
-                    "namespace": .string(service.metadata.namespace),
+                    "namespace": .string(service.metadata.namespace), "labels": JSONValue(labels),
                 ],
             ]
-        object["metadata", "labels"] = JSONValue(labels)
-        object["metadata", "annotations"] =
-            annotations.isEmpty ? .none : .some(JSONValue(annotations))
-        object["subsets"] = subsets.isEmpty ? nil : .array(subsets)
-        return object
+            if !annotations.isEmpty { object["metadata", "annotations"] = JSONValue(annotations) }
+            if !subsets.isEmpty { object["subsets"] = .array(subsets) }
+            return .create(object)
+        }
+        let isSame =
+            present.metadata.labels == labels && present.metadata.annotations == annotations
+            && present.digest == EndpointsRecord.digest(of: .array(subsets))
+        if isSame { return nil }
+        return .patch([
+            "metadata": [
+                "uid": .string(present.metadata.uid),
+                "resourceVersion": .string(present.metadata.resourceVersion),
+                "labels": changes(from: present.metadata.labels, to: labels),
+                "annotations": changes(from: present.metadata.annotations, to: annotations),
+            ],
+            "subsets": subsets.isEmpty ? .null : .array(subsets),
+        ])
+    }
+
+    /// A merge patch of a map: what is gone is null.
+    private static func changes(from old: [String: String], to new: [String: String]) -> JSONValue {
+        var patch = JSONValue(new)
+        for key in old.keys.sorted() where new[key] == nil { patch[key] = .some(.null) }
+        return patch
     }
 
     /// One subset for each set of ports, addresses of the primary family in order.

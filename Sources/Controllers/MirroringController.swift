@@ -40,7 +40,7 @@ final class MirroringController: Controller {
 
     /// The slices that mirror `endpoints`, against those that are there.
     static func plan(
-        service: Service?, endpoints: Object?, existing: [SliceRecord]
+        service: Service?, endpoints: EndpointsRecord?, existing: [SliceRecord]
     ) -> SlicePlan {
         guard let service, let endpoints, isMirrored(endpoints), service.selector == nil,
             service.type != .externalName, service.metadata.deletionTimestamp == nil
@@ -59,7 +59,7 @@ final class MirroringController: Controller {
         return packer.plan(desired: groups(endpoints), existing: existing)
     }
 
-    private static func isMirrored(_ endpoints: Object) -> Bool {
+    private static func isMirrored(_ endpoints: EndpointsRecord) -> Bool {
         let labels = endpoints.metadata.labels
         return labels["endpointslice.kubernetes.io/skip-mirror"] != "true"
             && labels[EndpointsController.managedByLabel] == nil
@@ -67,10 +67,11 @@ final class MirroringController: Controller {
             && endpoints.metadata.deletionTimestamp == nil
     }
 
-    private static func groups(_ endpoints: Object) -> [SlicePacker.Group: [SliceEndpoint]] {
+    private static func groups(_ endpoints: EndpointsRecord) -> [SlicePacker.Group: [SliceEndpoint]]
+    {
         var groups: [SlicePacker.Group: [SliceEndpoint]] = [:]
         var seen: [SlicePacker.Group: Set<String>] = [:]
-        for subset in endpoints["subsets"]?.array ?? [] {
+        for subset in endpoints.json?["subsets"]?.array ?? [] {
             let ports = (subset["ports"]?.array ?? []).map(SlicePort.init(json:)).sorted()
             for (member, isReady) in [("addresses", true), ("notReadyAddresses", false)] {
                 for entry in subset[member]?.array ?? [] {

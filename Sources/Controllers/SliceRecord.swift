@@ -16,9 +16,19 @@ struct SliceRecord: KubernetesObject, Hashable {
         owners = OwnerReference.list(of: json)
         finalizers = Object(json: json).finalizers
         addressType = json["addressType"]?.string ?? ""
+        guard Self.ownManagers.contains(metadata.labels[Self.managedByLabel] ?? "") else {
+            // Nothing here reads what others keep in their slices.
+            ports = []
+            endpoints = []
+            return
+        }
         ports = (json["ports"]?.array ?? []).map(SlicePort.init(json:)).sorted()
         endpoints = (json["endpoints"]?.array ?? []).map(SliceEndpoint.init(json:))
     }
+
+    private static let ownManagers: Set<String> = [
+        EndpointSliceController.manager, MirroringController.manager, ClusterDNSController.manager,
+    ]
 
     /// A slice that does not exist yet; the API server names it.
     init(metadata: ObjectMeta, addressType: String, ports: [SlicePort]) {

@@ -149,13 +149,46 @@ import Testing
         let computation = ServiceEndpoints(service: try Service(json: Make.service("web"))) { _ in
             node
         }
-        let object = try #require(EndpointsObject.make(computation, pods: pods, present: nil))
+        let write = EndpointsObject.make(computation, pods: pods, present: nil)
+        guard case .create(let object)? = write else {
+            Issue.record("nothing is created")
+            return
+        }
         let subset = try #require(object["subsets"]?[0])
         #expect(subset["addresses"]?.array?.map { $0["ip"]?.string } == ["10.244.0.2"])
         #expect(subset["notReadyAddresses"]?.array?.map { $0["ip"]?.string } == ["10.244.0.3"])
         #expect(subset["ports"] == [["port": 8080, "protocol": "TCP"]])
         #expect(
-            EndpointsObject.make(computation, pods: pods, present: Object(json: object)) == nil)
+            EndpointsObject.make(
+                computation, pods: pods, present: EndpointsRecord(json: object)) == nil)
+    }
+
+    @Test func endpointsV1ChangeByAPatchThatRemovesWhatIsGone() throws {
+        let computation = ServiceEndpoints(service: try Service(json: Make.service("web"))) { _ in
+            nil
+        }
+        let present = EndpointsRecord(json: [
+            "metadata": [
+                "name": "web", "namespace": "default", "uid": "u", "resourceVersion": "7",
+                "labels": ["old": "label", "endpoints.kubernetes.io/managed-by": "x"],
+                "annotations": ["mine": "kept"],
+            ],
+            "subsets": [["addresses": [["ip": "10.0.0.1"]]]],
+        ])
+        let write = EndpointsObject.make(computation, pods: [], present: present)
+        #expect(
+            write
+                == .patch([
+                    "metadata": [
+                        "uid": "u", "resourceVersion": "7",
+                        "labels": [
+                            "endpoints.kubernetes.io/managed-by": "endpoint-controller",
+                            "old": .null,
+                        ],
+                        "annotations": ["mine": "kept"],
+                    ],
+                    "subsets": .null,
+                ]))
     }
 
     @Test func endpointsV1AreCutAtAThousand() throws {
@@ -168,7 +201,11 @@ import Testing
         let computation = ServiceEndpoints(service: try Service(json: Make.service("web"))) { _ in
             node
         }
-        let object = try #require(EndpointsObject.make(computation, pods: pods, present: nil))
+        let write = EndpointsObject.make(computation, pods: pods, present: nil)
+        guard case .create(let object)? = write else {
+            Issue.record("nothing is created")
+            return
+        }
         #expect(object["subsets"]?[0]?["addresses"]?.array?.count == 900)
         #expect(object["subsets"]?[0]?["notReadyAddresses"]?.array?.count == 100)
         #expect(
@@ -178,7 +215,7 @@ import Testing
 
     @Test func mirroringCopiesHandMadeEndpoints() throws {
         let service = try Service(json: Make.service("db", selector: nil))
-        let endpoints = Object(json: [
+        let endpointsJSON: JSONValue = [
             "metadata": [
                 "name": "db", "namespace": "default", "uid": "e",
                 "annotations": [
@@ -192,7 +229,8 @@ import Testing
                     "ports": [["port": 5432, "name": "pg"]],
                 ]
             ],
-        ])
+        ]
+        let endpoints = EndpointsRecord(json: endpointsJSON)
         let plan = MirroringController.plan(service: service, endpoints: endpoints, existing: [])
         #expect(plan.creates.map(\.addressType) == ["IPv4", "IPv6"])
         #expect(plan.creates[0].endpoints.map(\.isReady) == [true, false])
@@ -202,11 +240,11 @@ import Testing
         #expect(
             plan.creates[0].metadata.labels["endpointslice.kubernetes.io/managed-by"]
                 == "endpointslicemirroring-controller.k8s.io")
-        var skipped = endpoints.json
+        var skipped = endpointsJSON
         skipped["metadata", "labels"] = ["endpointslice.kubernetes.io/skip-mirror": "true"]
         #expect(
             MirroringController.plan(
-                service: service, endpoints: Object(json: skipped), existing: []
+                service: service, endpoints: EndpointsRecord(json: skipped), existing: []
             ).isEmpty)
     }
 }
