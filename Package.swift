@@ -23,7 +23,13 @@ func tests(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
 
 let package = Package(
     name: "portolan",
-    products: [.executable(name: "portolan", targets: ["portolan"])],
+    products: [
+        .executable(name: "portolan", targets: ["portolan"]),
+        // For Benchmarks/ and Fuzz/, which are packages of their own.
+        .library(name: "DNS", targets: ["DNS"]),
+        .library(name: "DNSServer", targets: ["DNSServer"]),
+        .library(name: "NetworkTypes", targets: ["NetworkTypes"]),
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-asn1", from: "1.7.0"),
@@ -81,9 +87,7 @@ let package = Package(
             "Controllers",
             [
                 "Informer", "JSON", "KubernetesAPI", "NetworkTypes",
-                .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
-                .product(name: "Yams", package: "Yams"),
             ]),
         library(
             "AddressPools",
