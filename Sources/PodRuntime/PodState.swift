@@ -50,6 +50,17 @@ struct PodState: Sendable {
 
 /// What /proc says of processes.
 enum ProcessTable {
+    /// True where a process has a handler for the signal, or keeps it for later (proc(5), status:
+    /// SigCgt, SigBlk).
+    static func heeds(_ signal: Int32, _ processID: pid_t) -> Bool {
+        let lines = (Files.text("/proc/\(processID)/status") ?? "").split(separator: "\n")
+        return lines.contains { line in
+            guard line.hasPrefix("SigCgt:") || line.hasPrefix("SigBlk:") else { return false }
+            let mask = UInt64(trimmed(String(line.dropFirst(7))), radix: 16) ?? 0
+            return mask >> UInt64(signal - 1) & 1 == 1
+        }
+    }
+
     /// When the kernel started a process, in clock ticks since boot (proc(5), stat field 22); nil
     /// where there is none, or a dead one that waits to be reaped. A number that is used again has
     /// another start.

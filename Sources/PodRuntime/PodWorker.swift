@@ -452,12 +452,29 @@ actor PodWorker {
         {
             await runPreStop(hook, container, record, graceSeconds: graceSeconds)
         }
-        send(SIGTERM, to: name, id: record.id)
-        // After the deadline the container is killed; if it ends before, the task finds nothing.
-        let left = max(graceSeconds > 0 ? 0.1 : 0, deadline.secondsSince(.now))
-        try? await Task.sleep(for: .seconds(left))
+        // After the deadline the container is killed; if it ended before, nobody gets the signal.
+        let end = Timestamp.now.adding(
+            seconds: max(graceSeconds > 0 ? 0.1 : 0, deadline.secondsSince(.now)))
+        await terminate(name, record, before: end)
+        try? await Task.sleep(for: .seconds(max(0, end.secondsSince(.now))))
         // An agent that ends leaves the rest to the next one.
         if !isSuspended { send(SIGKILL, to: name, id: record.id) }
+    }
+
+    /// Sends SIGTERM. The first process of a container that has no handler for it (yet, as it may
+    /// just be starting) does not get it at all: it is sent again when there is one.
+    private func terminate(
+        _ name: String, _ record: ContainerRecord, before deadline: Timestamp
+    ) async {
+        var isHeard = ProcessTable.heeds(SIGTERM, record.processID)
+        send(SIGTERM, to: name, id: record.id)
+        while !isHeard, !isSuspended, machine.containers[name]?.id == record.id,
+            machine.containers[name]?.isRunning == true, Timestamp.now < deadline
+        {
+            try? await Task.sleep(for: .milliseconds(20))
+            isHeard = ProcessTable.heeds(SIGTERM, record.processID)
+            if isHeard { send(SIGTERM, to: name, id: record.id) }
+        }
     }
 
     private func runPreStop(
