@@ -14,7 +14,9 @@ struct InProcessClient: KubernetesClient {
     }
 
     func get(_ resource: Resource, namespace: String?, name: String) async throws -> JSONValue {
-        try registry.get(try kind(resource), namespace: namespace, name: name).decoded()
+        let kind = try kind(resource)
+        return try registry.json(
+            registry.get(kind, namespace: namespace, name: name), as: kind)
     }
 
     func list(_ resource: Resource, _ options: ListOptions) async throws -> ObjectList {
@@ -23,7 +25,7 @@ struct InProcessClient: KubernetesClient {
             kind, labelSelector: options.labelSelector, fieldSelector: options.fieldSelector)
         let page = try registry.list(kind, namespace: options.namespace, filter: filter)
         return ObjectList(
-            items: try page.objects.map { try $0.decoded() },
+            items: try page.objects.map { try registry.json($0, as: kind) },
             resourceVersion: String(page.revision))
     }
 

@@ -40,9 +40,9 @@ extension APIHandler {
             guard info.name.isEmpty else { throw StatusError.methodNotAllowed }
             let sent = try RequestBody.parse(request)
             let options = try writeOptions(call)
-            return .pending { [registry] in
+            return .pending { [self] in
                 await Self.reply {
-                    Self.reply(
+                    self.reply(
                         to: call,
                         try await registry.create(
                             kind, namespace: info.namespace, sent, options: options))
@@ -72,26 +72,28 @@ extension APIHandler {
         let form = try ResponseForm(accept: call.request.headers)
         let object = try registry.get(
             call.kind, namespace: call.info.namespace, name: call.info.name)
-        return try Self.reply(call, form, object)
+        return try reply(call, form, object)
     }
 
     /// One object in the form asked for; as it is stored, its bytes go out untouched.
-    static func reply(
+    func reply(
         _ call: ResourceRequest, _ form: ResponseForm, _ object: StoredObject,
         status: HTTPResponseStatus = .ok
     ) throws -> APIReply {
         switch form {
-        case .object: return APIReply(status: status, bytes: object.bytes)
+        case .object:
+            return APIReply(
+                status: status, bytes: try registry.bytes(object, as: call.kind))
         case .table(let version):
             return APIReply(
                 status: status,
                 json: call.kind.table(
                     [try object.decoded()],
                     listMetadata: ["resourceVersion": .string(String(object.revision))],
-                    include: includeObject(call), version: version, now: .now))
+                    include: Self.includeObject(call), version: version, now: .now))
         case .metadata(let version):
             return APIReply(
-                status: status, json: try partialMetadata(object, version: version))
+                status: status, json: try Self.partialMetadata(object, version: version))
         }
     }
 
@@ -124,7 +126,7 @@ extension APIHandler {
                 pieces: [
                     Self.listBuffer(
                         kind: call.kind.listKind, apiVersion: call.kind.resource.apiVersion, page,
-                        items: page.objects.map(\.bytes))
+                        items: try page.objects.map { try registry.bytes($0, as: call.kind) })
                 ])
         case .table(let version):
             return APIReply(
@@ -212,7 +214,7 @@ extension APIHandler {
     ) async -> APIReply {
         await Self.reply {
             let options = try writeOptions(call)
-            return Self.reply(
+            return self.reply(
                 to: call,
                 try await registry.update(
                     call.kind, namespace: call.info.namespace, name: call.info.name,
@@ -224,7 +226,7 @@ extension APIHandler {
         await Self.reply {
             let options = try writeOptions(call)
             let patch = try PatchBody(call.request)
-            return Self.reply(
+            return self.reply(
                 to: call,
                 try await registry.patch(
                     call.kind, namespace: call.info.namespace, name: call.info.name,
@@ -248,10 +250,10 @@ extension APIHandler {
         let outcome = try await registry.delete(
             kind, namespace: call.info.namespace, name: call.info.name, options: options)
         switch outcome {
-        case .marked(let object): return APIReply(bytes: object.bytes)
+        case .marked(let object): return APIReply(bytes: try registry.bytes(object, as: kind))
         case .removed(let object):
             if [Resource.services, .pods].contains(kind.resource) {
-                return APIReply(bytes: object.bytes)
+                return APIReply(bytes: try registry.bytes(object, as: kind))
             }
             var details: JSONValue = ["name": .string(call.info.name)]
             if !kind.resource.group.isEmpty { details["group"] = .string(kind.resource.group) }
@@ -277,7 +279,7 @@ extension APIHandler {
             pieces: [
                 Self.listBuffer(
                     kind: call.kind.listKind, apiVersion: call.kind.resource.apiVersion, page,
-                    items: page.objects.map(\.bytes))
+                    items: try page.objects.map { try registry.bytes($0, as: call.kind) })
             ])
     }
 
@@ -295,11 +297,11 @@ extension APIHandler {
     }
 
     /// The answer to a write; kubectl asks for tables here, too.
-    static func reply(to call: ResourceRequest, _ result: WriteResult) -> APIReply {
+    func reply(to call: ResourceRequest, _ result: WriteResult) -> APIReply {
         let status: HTTPResponseStatus = result.isCreated ? .created : .ok
         let form = (try? ResponseForm(accept: call.request.headers)) ?? .object
         let reply =
-            (try? Self.reply(call, form, result.object, status: status))
+            (try? reply(call, form, result.object, status: status))
             ?? APIReply(status: status, bytes: result.object.bytes)
         return reply.warning(result.warnings)
     }

@@ -14,7 +14,7 @@ extension APIHandler {
             let sent = try RequestBody.parse(call.request)
             return .pending { [self] in
                 await Self.reply {
-                    Self.reply(
+                    self.reply(
                         to: call,
                         try await registry.finalize(
                             namespace: info.name, sent.json, options: writeOptions(call)))

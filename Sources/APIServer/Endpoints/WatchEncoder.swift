@@ -11,12 +11,14 @@ struct WatchEncoder: Sendable {
     var form: ResponseForm
     var filter: ObjectFilter
     var includeObject: TableObjectPolicy
+    /// True where other versions of the resource share the stored form.
+    var isShared = false
 
     func initial(_ objects: ArraySlice<StoredObject>) throws -> ByteBuffer {
         var buffer = ByteBuffer()
         for object in objects where filter.matches(object) {
             if form == .object {
-                buffer.writeBytes(Self.line("ADDED", object.bytes))
+                buffer.writeBytes(Self.line("ADDED", try bytes(object)))
             } else {
                 buffer.writeBytes(try converted("ADDED", object.decoded(), object.revision))
             }
@@ -37,6 +39,8 @@ struct WatchEncoder: Sendable {
                     form == .object
                         ? Self.line("DELETED", json.serializedBytes)
                         : try converted("DELETED", json, event.revision))
+            } else if form == .object, isShared {
+                buffer.writeBytes(Self.line(Self.name(seen), try bytes(event.object)))
             } else if form == .object {
                 buffer.writeBytes(
                     event.encodedLine(seen) { Self.line(Self.name(seen), event.object.bytes) })
@@ -47,6 +51,13 @@ struct WatchEncoder: Sendable {
             }
         }
         return buffer
+    }
+
+    private func bytes(_ object: StoredObject) throws -> [UInt8] {
+        guard isShared else { return object.bytes }
+        var json = try object.decoded()
+        json["apiVersion"] = .string(kind.resource.apiVersion)
+        return json.serializedBytes
     }
 
     /// What the event is for a watcher with this selection; nil where it is nothing.

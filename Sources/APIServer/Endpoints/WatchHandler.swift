@@ -79,7 +79,7 @@ extension APIHandler {
             fieldSelector: query["fieldSelector"] ?? "", name: call.info.name)
         let encoder = WatchEncoder(
             kind: call.kind, form: form, filter: filter,
-            includeObject: Self.includeObject(call))
+            includeObject: Self.includeObject(call), isShared: registry.isShared(call.kind))
         return .streaming { [self] stream in
             try await stream.begin(contentType: "application/json")
             do {

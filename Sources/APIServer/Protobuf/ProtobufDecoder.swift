@@ -111,7 +111,9 @@ struct ProtobufDecoder {
             guard let value = try scalar(field.type, wire, depth: depth) else { return nil }
             // Go writes plain fields also when they are zero; only a pointer's zero says something.
             let isZero = value == "" || value == 0 || value == false
-            return isZero && !Self.meaningfulZeros.contains(field.name) ? nil : value
+            // No ternary: `nil` beside a JSONValue would be a JSON null.
+            if isZero, !Self.meaningfulZeros.contains(field.name) { return nil }
+            return value
         }
     }
 
@@ -131,7 +133,8 @@ struct ProtobufDecoder {
         case (.double, .fixed64(let bits)): return .number("\(Double(bitPattern: bits))")
         case (.message(let name), .bytes(let bytes)):
             let value = try message(name, bytes, depth: depth + 1)
-            return value.isNull ? nil : value
+            if value.isNull { return nil }
+            return value
         default: throw Fault(text: "a field has an unexpected wire type")
         }
     }

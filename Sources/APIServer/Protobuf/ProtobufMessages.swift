@@ -14,7 +14,7 @@ struct ProtobufMessages: Sendable {
 
     static let builtIn = ProtobufMessages([coreProtobufFields, otherProtobufFields])
 
-    private var messages: [String: [Int: Field]] = [:]
+    private(set) var all: [String: [Int: Field]] = [:]
 
     /// Reads tables in the form that `coreProtobufFields` describes.
     init(_ tables: [String]) {
@@ -28,16 +28,16 @@ struct ProtobufMessages: Sendable {
         }
     }
 
-    subscript(message: String) -> [Int: Field]? { messages[message] }
+    subscript(message: String) -> [Int: Field]? { all[message] }
 
     /// The message of an object with this `apiVersion` and `kind`; nil where it is unknown.
     func name(apiVersion: String, kind: String) -> String? {
         let parts = apiVersion.split(separator: "/")
         let group = parts.count == 2 ? parts[0].split(separator: ".").first ?? "" : "core"
         let own = "\(group).\(parts.last ?? "").\(kind)"
-        if messages[own] != nil { return own }
+        if all[own] != nil { return own }
         let shared = "meta.v1.\(kind)"
-        return messages[shared] == nil ? nil : shared
+        return all[shared] == nil ? nil : shared
     }
 
     private mutating func add(_ word: Substring, to message: String) {
@@ -46,7 +46,7 @@ struct ProtobufMessages: Sendable {
         guard let number = Int(digits), let name = rest.first else { return }
         let group = message[..<(message.lastIndex(of: ".") ?? message.startIndex)]
         let type = rest.count > 1 ? Self.type(rest[1], group: group) : .string
-        messages[message, default: [:]][number] = Field(name: String(name), type: type)
+        all[message, default: [:]][number] = Field(name: String(name), type: type)
     }
 
     private static func type(_ text: Substring, group: Substring) -> FieldType {

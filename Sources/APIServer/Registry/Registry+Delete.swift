@@ -81,7 +81,11 @@ extension Registry {
         case "Foreground": finalizers.append("foregroundDeletion")
         default: break
         }
-        object["metadata", "finalizers"] = finalizers.isEmpty ? nil : .array(finalizers)
+        if finalizers.isEmpty {
+            object["metadata", "finalizers"] = nil
+        } else {
+            object["metadata", "finalizers"] = .array(finalizers)
+        }
     }
 
     private func mark(

@@ -49,7 +49,8 @@ extension Registry {
         // only where somebody else wrote in between.
         let (_, warnings) = try decode(
             SentObject(
-                json: try patched(try base.decoded()), duplicateFields: patch.body.duplicateFields),
+                json: try patched(try json(base, as: kind)),
+                duplicateFields: patch.body.duplicateFields),
             kind, options: options)
         let lenient = Self.lenient(options)
         return try await change(

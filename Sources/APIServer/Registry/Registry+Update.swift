@@ -75,7 +75,7 @@ extension Registry {
         _ kind: Kind, from base: StoredObject, _ step: Step, _ change: Change
     ) throws -> NextState {
         let subresource = step.subresource
-        let old = try base.decoded()
+        let old = try json(base, as: kind)
         var new = try change(old)
         try checkPreconditions(kind, base: base, old: old, new: new)
         new = Self.keepingFixedMetadata(of: old, in: new)

@@ -16,6 +16,8 @@ final class Registry: Sendable {
 
     private struct Catalog: Sendable {
         var kinds: KindRegistry
+        /// The resources that have several versions.
+        var shared: Set<String> = []
         /// Counts the changes, for whoever keeps something made of the kinds.
         var generation = 0
     }
@@ -24,7 +26,7 @@ final class Registry: Sendable {
         self.store = store
         self.allocations = allocations
         self.logger = logger
-        catalog = Mutex(Catalog(kinds: kinds))
+        catalog = Mutex(Catalog(kinds: kinds, shared: Self.shared(kinds)))
     }
 
     /// The kinds served now; CustomResourceDefinitions add to them.
@@ -36,8 +38,19 @@ final class Registry: Sendable {
     func changeKinds(_ change: (inout KindRegistry) -> Void) {
         catalog.withLock { catalog in
             change(&catalog.kinds)
+            catalog.shared = Self.shared(catalog.kinds)
             catalog.generation += 1
         }
+    }
+
+    /// True where other versions of the resource are served, too.
+    func isShared(_ kind: Kind) -> Bool {
+        catalog.withLock { $0.shared.contains(kind.resource.qualifiedName) }
+    }
+
+    private static func shared(_ kinds: KindRegistry) -> Set<String> {
+        var seen: Set<String> = []
+        return Set(kinds.all.map(\.resource.qualifiedName).filter { !seen.insert($0).inserted })
     }
 
     // MARK: - Keys
