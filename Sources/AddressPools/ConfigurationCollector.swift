@@ -5,6 +5,7 @@ public import KubernetesAPI
 /// and then reads the whole anew at each change. It is small, a few dozen objects at most.
 public struct ConfigurationCollector: Sendable {
     private var configMapText: ConfigMapText = .absent
+    private var configMapUID = ""
     private var objects: [Key: Object] = [:]
 
     private enum ConfigMapText: Hashable, Sendable {
@@ -27,6 +28,7 @@ public struct ConfigurationCollector: Sendable {
         if kind == Resource.configMaps.kind {
             guard key == ConfigurationSource.configMap.key else { return false }
             let before = configMapText
+            configMapUID = object?.metadata.uid ?? ""
             configMapText =
                 object.map { object in
                     object.json["data", "config"]?.string.map(ConfigMapText.text) ?? .keyMissing
@@ -77,6 +79,7 @@ public struct ConfigurationCollector: Sendable {
 
     /// The uid of the object that an event is about; empty where it is not known.
     func uid(_ source: ConfigurationSource) -> String {
-        objects[Key(kind: source.kind, key: source.key)]?.metadata.uid ?? ""
+        source == .configMap
+            ? configMapUID : objects[Key(kind: source.kind, key: source.key)]?.metadata.uid ?? ""
     }
 }

@@ -79,7 +79,7 @@ extension LoadBalancerService {
         if !Self.isSame(condition, wanted) {
             var kept = conditions.filter { $0["type"]?.string != Self.conditionType }
             if let wanted { kept.append(wanted) }
-            status["conditions"] = .array(kept)
+            status["conditions"] = kept.isEmpty ? .null : .array(kept)
         }
         guard status.object?.isEmpty == false else { return nil }
         return ["metadata": ["uid": .string(metadata.uid)], "status": status]

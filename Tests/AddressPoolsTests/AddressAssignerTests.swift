@@ -125,7 +125,7 @@ import Testing
         let effects = try add(json, to: &assigner)
         #expect(effects.events.map(\.reason) == ["ClearAssignment"])
         let off = try #require(assigner.patches(for: key("web"), now: "T"))
-        #expect(off.status?["status", "conditions"] == [])
+        #expect(off.status?["status", "conditions"] == .null)
         #expect(
             off.metadata?["metadata", "annotations", "metallb.io/ip-allocated-from-pool"] == .null)
         #expect(assigner.allocator.assignment(of: key("web")) == nil)

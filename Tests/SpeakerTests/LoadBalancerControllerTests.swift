@@ -107,6 +107,11 @@ import Testing
             try await settled("the event") {
                 events(api).contains { $0 == ("InvalidConfiguration", "ConfigMap") }
             }
+            // kubectl describe finds events by the uid of what they are about.
+            let event = api.objects(.events).first { $0["reason"] == "InvalidConfiguration" }
+            let object = try await api.get(
+                .configMaps, namespace: "metallb-system", name: "config")
+            #expect(event?.json["involvedObject", "uid"] == object["metadata", "uid"])
             try await createService("two", in: api)
             try await settled("an address") {
                 try await ingress("two", in: api) == ["10.1.0.3"]
