@@ -18,6 +18,8 @@ public enum FieldType: UInt32, Hashable, Sendable, CaseIterable {
     case mark = 19
     /// `iface_index`, 4 bytes.
     case interfaceIndex = 20
+    /// `classid`, 4 bytes in the machine's order: the type of a packet's priority.
+    case classID = 23
     /// `ct_state`, 4 bytes.
     case ctState = 26
     /// `fib_addrtype`, 4 bytes.
@@ -28,7 +30,7 @@ public enum FieldType: UInt32, Hashable, Sendable, CaseIterable {
     /// The field's own length in bytes.
     public var byteCount: Int {
         switch self {
-        case .ipv4Address, .mark, .interfaceIndex, .ctState, .fibAddressType: 4
+        case .ipv4Address, .mark, .interfaceIndex, .classID, .ctState, .fibAddressType: 4
         case .ipv6Address, .interfaceName: 16
         case .etherAddress: 6
         case .inetProtocol: 1
@@ -46,6 +48,7 @@ public enum FieldType: UInt32, Hashable, Sendable, CaseIterable {
         case .inetService: "inet_service"
         case .mark: "mark"
         case .interfaceIndex: "iface_index"
+        case .classID: "classid"
         case .ctState: "ct_state"
         case .fibAddressType: "fib_addrtype"
         case .interfaceName: "ifname"
@@ -55,7 +58,7 @@ public enum FieldType: UInt32, Hashable, Sendable, CaseIterable {
     /// True for numbers in the machine's byte order.
     var isHostOrder: Bool {
         switch self {
-        case .mark, .interfaceIndex, .ctState, .fibAddressType, .interfaceName: true
+        case .mark, .interfaceIndex, .classID, .ctState, .fibAddressType, .interfaceName: true
         case .ipv4Address, .ipv6Address, .etherAddress, .inetProtocol, .inetService: false
         }
     }

@@ -14,6 +14,8 @@ public struct Packet: Hashable, Sendable {
     public var destinationPort: UInt16
     /// The packet's mark.
     public var mark: UInt32 = 0
+    /// The queueing priority (`skb->priority`).
+    public var priority: UInt32 = 0
     /// The link it came by; empty for the machine's own.
     public var inputName = ""
     /// The link it leaves by; empty before routing and for packets to the machine.

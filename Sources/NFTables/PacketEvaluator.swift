@@ -143,6 +143,7 @@ struct PacketEvaluator {
         case .payload, .meta, .ct, .fib, .numberGenerator, .hash, .immediate, .bitwise, .byteOrder:
             return load(expression, &state)
         case .setMeta(.mark, let from): packet.mark = number(from)
+        case .setMeta(.priority, let from): packet.priority = number(from)
         case .setMeta: break
         case .setCT(.mark, let from): connection.mark = number(from)
         case .setCT: break
@@ -231,7 +232,8 @@ struct PacketEvaluator {
         switch key {
         case .length: set(register, UInt32(packet.byteCount))
         case .linkProtocol: set(register, packet.family == .ipv4 ? [0x08, 0x00] : [0x86, 0xDD])
-        case .priority, .packetType: set(register, 0)
+        case .priority: set(register, packet.priority)
+        case .packetType: set(register, 0)
         case .mark: set(register, packet.mark)
         case .inputIndex, .outputIndex: return .broken
         case .inputName, .outputName:

@@ -43,6 +43,8 @@ public indirect enum Selector: Hashable, Sendable {
     public static let networkProtocol = Selector.meta(.networkProtocol)
     /// `meta mark`
     public static let mark = Selector.meta(.mark)
+    /// `meta priority`
+    public static let priority = Selector.meta(.priority)
     /// `iifname`
     public static let inputName = Selector.meta(.inputName)
     /// `oifname`

@@ -34,7 +34,7 @@ struct Ruleset: Sendable {
     let options: RulesetOptions
 
     /// Counts changes of the layout that an older table could not take over element by element.
-    static let layoutVersion = 1
+    static let layoutVersion = 2
 
     var table: Table { Table(family == .ipv4 ? .ip : .ip6, options.tableName) }
 
@@ -65,21 +65,21 @@ struct Ruleset: Sendable {
 
     /// (address, protocol, port) → number of a treatment. Counts connections.
     var services: NamedSet {
-        declare("services", [address, .inetProtocol, .inetService], .value([.mark]), counts: true)
+        declare("services", [address, .inetProtocol, .inetService], .value([.classID]), counts: true)
     }
     /// (protocol, port) → number of a treatment. Counts connections.
     var nodePorts: NamedSet {
-        declare("node-ports", [.inetProtocol, .inetService], .value([.mark]), counts: true)
+        declare("node-ports", [.inetProtocol, .inetService], .value([.classID]), counts: true)
     }
     /// Number of a treatment → chain. A map of its own so that adding a Service adds no jump, which
     /// would make the kernel walk all of them for loops.
-    var treatments: NamedSet { declare("treatments", [.mark], .verdict) }
+    var treatments: NamedSet { declare("treatments", [.classID], .verdict) }
     /// The same for packets that passed the guard: the kernel sees a loop where one map leads both
     /// to the guard and from it.
-    var guardedTreatments: NamedSet { declare("guarded-treatments", [.mark], .verdict) }
+    var guardedTreatments: NamedSet { declare("guarded-treatments", [.classID], .verdict) }
     /// The same for packets that are short-circuited.
     var shortCircuitTreatments: NamedSet {
-        declare("short-circuit-treatments", [.mark], .verdict)
+        declare("short-circuit-treatments", [.classID], .verdict)
     }
 
     /// (address, protocol, port, slot) → endpoint.
@@ -96,14 +96,14 @@ struct Ruleset: Sendable {
     }
     /// What pods and the node use of Services with an external Local policy.
     var shortCircuits: NamedSet {
-        declare("short-circuits", [address, .inetProtocol, .inetService], .value([.mark]))
+        declare("short-circuits", [address, .inetProtocol, .inetService], .value([.classID]))
     }
     var nodePortShortCircuits: NamedSet {
-        declare("node-port-short-circuits", [.inetProtocol, .inetService], .value([.mark]))
+        declare("node-port-short-circuits", [.inetProtocol, .inetService], .value([.classID]))
     }
     /// The treatment of load-balancer addresses with source ranges, for sources let through.
     var guarded: NamedSet {
-        declare("guarded", [address, .inetProtocol, .inetService], .value([.mark]))
+        declare("guarded", [address, .inetProtocol, .inetService], .value([.classID]))
     }
     /// (address, protocol, port, source range)
     var allowedSources: NamedSet {
@@ -247,6 +247,9 @@ struct Ruleset: Sendable {
                 "postrouting", [.match(noneOf: .dnat), .verdict(.accept)], comment: fingerprint),
             rule(
                 "postrouting",
+                [.setMeta(.priority, .constant(Value(.number(0))))]),
+            rule(
+                "postrouting",
                 [
                     .match(mark: options.masqueradeBit), .clearMark(bits: options.masqueradeBit),
                     .masquerade(.fullyRandom),
@@ -289,10 +292,15 @@ struct Ruleset: Sendable {
         rule(chain, treatment(key(kind), through: map, to: treatments))
     }
 
+    /// The number travels in the packet's priority: `nft` cannot print a map whose key is another
+    /// map's value, and a mark is for the administrator's own rules.
     private func treatment(
         _ key: [Selector], through map: NamedSet, to verdicts: NamedSet
     ) -> [Statement] {
-        [.verdictMap([.map(key, name: map.name, fields: [.mark])], name: verdicts.name)]
+        [
+            .setMeta(.priority, .map(key, name: map.name, fields: [.classID])),
+            .verdictMap([.priority], name: verdicts.name),
+        ]
     }
 
     /// Leaves node ports alone at addresses that are not the node's or may not answer them.
