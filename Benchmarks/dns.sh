@@ -11,6 +11,7 @@ ours=53530 knot=53531
 pids=
 cleanup() {
     for pid in $pids; do kill "$pid" 2>/dev/null || true; done
+    wait 2>/dev/null || true
     rm -rf "$work"
 }
 trap cleanup EXIT INT TERM
@@ -18,7 +19,7 @@ trap cleanup EXIT INT TERM
 "$bench" zone "$services" >"$work/cluster.zone"
 "$bench" names "$services" >"$work/names"
 mkfifo "$work/stdin"
-"$bench" serve "$ours" "$services" <"$work/stdin" >"$work/ours.log" &
+"$bench" serve "$ours" "$services" --forward "127.0.0.1:$knot" <"$work/stdin" >"$work/ours.log" &
 ourpid=$!
 pids="$pids $ourpid"
 exec 9>"$work/stdin"
@@ -36,7 +37,17 @@ zone:
     file: $work/cluster.zone
     zonefile-sync: -1
     semantic-checks: off
+  - domain: outside.test
+    file: $work/outside.zone
+    zonefile-sync: -1
+    semantic-checks: off
 CONF
+awk 'BEGIN {
+    print "$ORIGIN outside.test.\n$TTL 3600\n@ SOA ns host 1 7200 1800 86400 30\n@ NS ns\nns A 192.0.2.1"
+    for (i = 0; i < 5000; i++) print "host-" i " A 192.0.2.2"
+}' >"$work/outside.zone"
+awk 'BEGIN { for (i = 0; i < 20000; i++) print "host-" int(rand() * 5000) ".outside.test A" }' \
+    >"$work/outside"
 taskset -c 0 knotd -c "$work/knot.conf" >"$work/knot.log" 2>&1 &
 knotpid=$!
 pids="$pids $knotpid"
@@ -51,11 +62,10 @@ done
 cat "$work/ours.log"
 
 cpu() { awk '{print $14 + $15}' "/proc/$1/stat"; }
-run() { # name pid port extra…
-    name=$1 pid=$2 port=$3
-    shift 3
+run() { # name pid port names
+    name=$1 pid=$2 port=$3 names=$4
     before=$(cpu "$pid")
-    taskset -c 1 dnsperf -s 127.0.0.1 -p "$port" -d "$work/names" -l "$seconds" -c 8 -q 200 "$@" \
+    taskset -c 1 dnsperf -s 127.0.0.1 -p "$port" -d "$names" -l "$seconds" -c 8 -q 200 \
         >"$work/out" 2>&1
     after=$(cpu "$pid")
     completed=$(awk '/Queries completed/ {print $3}' "$work/out")
@@ -66,9 +76,22 @@ run() { # name pid port extra…
         { printf "%-9s %9.0f queries/s, %9.0f a CPU second, lost %s, mean latency %s s\n",
           $1, $4, $2 * 100 / ($3 > 0 ? $3 : 1), $5, $6 }'
 }
+latency() { # name port rate
+    taskset -c 1 dnsperf -s 127.0.0.1 -p "$2" -d "$work/names" -l "$seconds" -c 8 -q 200 -Q "$3" -v \
+        2>/dev/null | awk '/^> / { print $NF * 1000000 }' | sort -n >"$work/times"
+    awk -v name="$1" -v rate="$3" '{ time[NR] = $1 } END {
+        printf "%-9s at %d queries/s: p50 %d µs, p99 %d µs\n",
+            name, rate, time[int(NR * 0.5)], time[int(NR * 0.99)] }' "$work/times"
+}
+
 round=0
 while [ "$round" -lt "$rounds" ]; do
-    run portolan "$ourpid" "$ours"
-    run knot "$knotpid" "$knot"
+    run portolan "$ourpid" "$ours" "$work/names"
+    run knot "$knotpid" "$knot" "$work/names"
     round=$((round + 1))
 done
+dnsperf -s 127.0.0.1 -p "$ours" -d "$work/outside" -n 1 -q 50 >/dev/null 2>&1
+run cached "$ourpid" "$ours" "$work/outside"
+half=$(awk -v rate="$rate" 'BEGIN { print int(rate / 2) }')
+latency portolan "$ours" "$half"
+latency knot "$knot" "$half"

@@ -219,11 +219,25 @@ extension DNSName {
 
     /// The address that this reverse name stands for; nil for any other name.
     public var reverseAddress: IPAddress? {
-        let labels = self.labels
-        if isWithin(Self.inAddrArpa), labels.count == 6 {
-            let text = labels[..<4].reversed().map { String(decoding: $0, as: UTF8.self) }
-            return IPAddress(text.joined(separator: "."))
+        if isWithin(Self.inAddrArpa) {
+            // Octets as decimal labels, the last one first.
+            var value: UInt32 = 0
+            var index = 0
+            for shift in [UInt32(0), 8, 16, 24] {
+                let end = index + 1 + Int(wire[index])
+                var octet: UInt32 = 0
+                guard (1...3).contains(wire[index]) else { return nil }
+                for byte in wire[(index + 1)..<end] {
+                    guard (48...57).contains(byte) else { return nil }
+                    octet = octet * 10 + UInt32(byte - 48)
+                }
+                guard octet <= 255, wire[index] == 1 || wire[index + 1] != 48 else { return nil }
+                value |= octet << shift
+                index = end
+            }
+            return wire.count - index == Self.inAddrArpa.wire.count ? .v4(value) : nil
         }
+        let labels = self.labels
         guard isWithin(Self.ip6Arpa), labels.count == 34 else { return nil }
         var value: UInt128 = 0
         for label in labels[..<32].reversed() {

@@ -144,40 +144,58 @@ extension NameBlock {
     /// Renders `records`; the caller owns the memory until the block is in a table.
     static func make(_ records: NameRecords, owner: UInt32, nameHash: NameHash) -> NameBlock {
         let name = records.name.lowercased.wire
-        let prefix =
-            headerSize + records.sets.count * setSize + records.contributors.count * 4 + name.count
+        let ownersOffset = headerSize + records.sets.count * setSize
+        let nameOffset = ownersOffset + records.contributors.count * 4
+        let prefix = nameOffset + name.count
         var payload: [UInt8] = []
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(prefix)
-        appendNative(&bytes, nameHash.hash(name))
-        appendNative(&bytes, UInt32(0))
-        appendNative(&bytes, owner)
-        appendNative(&bytes, UInt16(name.count))
-        bytes.append(UInt8(truncatingIfNeeded: records.sets.count))
-        bytes.append(records.flags.rawValue)
-        appendNative(&bytes, UInt32(records.contributors.count))
+        var ends: [(start: Int, answerLength: Int, additionalCount: Int)] = []
         for set in records.sets {
             let start = payload.count
-            let answers = render(set, nameLength: name.count, into: &payload)
-            appendNative(&bytes, set.type.rawValue)
-            appendNative(&bytes, UInt16(truncatingIfNeeded: set.data.count))
-            appendNative(&bytes, UInt16(truncatingIfNeeded: answers.additionalCount))
-            let isAddress = set.type == .a || set.type == .aaaa
-            appendNative(&bytes, UInt16(isAddress ? 12 + (set.data.first?.count ?? 0) : 0))
-            appendNative(&bytes, UInt32(prefix + start))
-            appendNative(&bytes, UInt32(answers.answerLength))
-            appendNative(&bytes, UInt32(payload.count - start - answers.answerLength))
+            let rendered = render(set, nameLength: name.count, into: &payload)
+            ends.append((start, rendered.answerLength, rendered.additionalCount))
         }
-        for contributor in records.contributors { appendNative(&bytes, contributor) }
-        bytes += name
-        bytes += payload
-        return copy(bytes)
+        let size = prefix + payload.count
+        let memory = UnsafeMutableRawPointer.allocate(byteCount: size, alignment: 8)
+        memory.storeBytes(of: nameHash.hash(name), as: UInt64.self)
+        memory.storeBytes(of: UInt32(size), toByteOffset: 8, as: UInt32.self)
+        memory.storeBytes(of: owner, toByteOffset: 12, as: UInt32.self)
+        memory.storeBytes(of: UInt16(name.count), toByteOffset: 16, as: UInt16.self)
+        let setCount = UInt8(truncatingIfNeeded: records.sets.count)
+        memory.storeBytes(of: setCount, toByteOffset: 18, as: UInt8.self)
+        memory.storeBytes(of: records.flags.rawValue, toByteOffset: 19, as: UInt8.self)
+        let owners = UInt32(records.contributors.count)
+        memory.storeBytes(of: owners, toByteOffset: 20, as: UInt32.self)
+        for (index, set) in records.sets.enumerated() {
+            let next = index + 1 < ends.count ? ends[index + 1].start : payload.count
+            let additionalLength = next - ends[index].start - ends[index].answerLength
+            let base = memory + headerSize + index * setSize
+            let isAddress = set.type == .a || set.type == .aaaa
+            let stride = UInt16(isAddress ? 12 + (set.data.first?.count ?? 0) : 0)
+            let additionals = UInt16(truncatingIfNeeded: ends[index].additionalCount)
+            base.storeBytes(of: set.type.rawValue, as: UInt16.self)
+            base.storeBytes(
+                of: UInt16(truncatingIfNeeded: set.data.count), toByteOffset: 2, as: UInt16.self)
+            base.storeBytes(of: additionals, toByteOffset: 4, as: UInt16.self)
+            base.storeBytes(of: stride, toByteOffset: 6, as: UInt16.self)
+            base.storeBytes(
+                of: UInt32(prefix + ends[index].start), toByteOffset: 8, as: UInt32.self)
+            base.storeBytes(
+                of: UInt32(ends[index].answerLength), toByteOffset: 12, as: UInt32.self)
+            base.storeBytes(of: UInt32(additionalLength), toByteOffset: 16, as: UInt32.self)
+        }
+        for (index, contributor) in records.contributors.enumerated() {
+            memory.storeBytes(
+                of: contributor, toByteOffset: ownersOffset + index * 4, as: UInt32.self)
+        }
+        (memory + nameOffset).copyMemory(from: name, byteCount: name.count)
+        (memory + prefix).copyMemory(from: payload, byteCount: payload.count)
+        return NameBlock(memory: memory)
     }
 
     /// Copies bytes in this layout (rendered, or read from a checked snapshot) to fresh memory.
-    static func copy(_ bytes: some Collection<UInt8>) -> NameBlock {
+    static func copy(_ bytes: UnsafeRawBufferPointer) -> NameBlock {
         let memory = UnsafeMutableRawPointer.allocate(byteCount: bytes.count, alignment: 8)
-        UnsafeMutableRawBufferPointer(start: memory, count: bytes.count).copyBytes(from: bytes)
+        UnsafeMutableRawBufferPointer(start: memory, count: bytes.count).copyMemory(from: bytes)
         memory.storeBytes(of: UInt32(bytes.count), toByteOffset: 8, as: UInt32.self)
         return NameBlock(memory: memory)
     }
@@ -217,11 +235,5 @@ extension NameBlock {
             payload += bytes
         }
         return (answerLength, set.additionals.count)
-    }
-
-    private static func appendNative<Value: FixedWidthInteger>(
-        _ bytes: inout [UInt8], _ value: Value
-    ) {
-        withUnsafeBytes(of: value) { bytes.append(contentsOf: $0) }
     }
 }

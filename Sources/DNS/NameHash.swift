@@ -74,6 +74,14 @@ public struct NameHash: Sendable {
         }
     }
 
+    /// The hash of `length` bytes, at most 256, whatever their case.
+    func hash(_ bytes: UnsafePointer<UInt8>, _ length: Int) -> UInt64 {
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 264) { scratch in
+            guard let target = scratch.baseAddress, length <= 256 else { return 1 }
+            return lowercase(bytes, length, to: target)
+        }
+    }
+
     /// Sets bit 5 of each of the eight bytes that is `A`–`Z`; the rest is untouched. Length octets
     /// are at most 63 and so never look like a letter.
     @inline(__always)

@@ -46,8 +46,7 @@ extension Zone {
                 table.forEachBlock(inShard: shard) { block in
                     let flags = block.flags
                     guard !flags.contains(.furniture), !flags.contains(.pod) else { return }
-                    body.append(
-                        Array(UnsafeRawBufferPointer(start: block.memory, count: block.size)))
+                    body.append(UnsafeRawBufferPointer(start: block.memory, count: block.size))
                 }
             }
         }
@@ -64,13 +63,18 @@ extension Zone {
         guard bytes.count > 16, bytes[..<8] == Self.magic[...] else { throw .unknownFormat }
         let sum = bytes[8..<16].reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
         guard sum == Self.checksum(bytes[16...]) else { throw .corrupt }
-        var reader = SnapshotReader(bytes: bytes, offset: 16)
-        guard let ttl = reader.number(), let name = reader.data() else { throw .corrupt }
+        let failure = bytes.withUnsafeBytes { restoreBody(SnapshotReader(bytes: $0, offset: 16)) }
+        if let failure { throw failure }
+    }
+
+    private func restoreBody(_ start: SnapshotReader) -> SnapshotError? {
+        var reader = start
+        guard let ttl = reader.number(), let name = reader.data() else { return .corrupt }
         guard ttl == UInt64(configuration.timeToLiveSeconds),
             DNSName(wire: Array(name)) == configuration.name
-        else { throw .otherZone }
-        guard let namespaces = reader.strings() else { throw .corrupt }
-        guard let services = reader.services() else { throw .corrupt }
+        else { return .otherZone }
+        guard let namespaces = reader.strings() else { return .corrupt }
+        guard let services = reader.services() else { return .corrupt }
         state.withLock { state in
             for name in namespaces { updateNamespace(name, &state) { $0.isDeclared = true } }
             var numbers: [UInt32: UInt32] = [:]
@@ -80,6 +84,7 @@ extension Zone {
             while let block = reader.data() { restore(block, numbers, &state) }
             table.epochs.reclaim()
         }
+        return nil
     }
 
     private func adoptNumber(_ key: ServiceKey, _ state: inout State) -> UInt32 {
@@ -93,7 +98,7 @@ extension Zone {
     /// Puts one block of a snapshot in the table, with its owner's new number and this process'
     /// hash. A block that does not hold together is left out.
     private func restore(
-        _ bytes: ArraySlice<UInt8>, _ numbers: [UInt32: UInt32], _ state: inout State
+        _ bytes: UnsafeRawBufferPointer, _ numbers: [UInt32: UInt32], _ state: inout State
     ) {
         guard NameBlock.isSound(bytes) else { return }
         let block = NameBlock.copy(bytes)
@@ -103,7 +108,8 @@ extension Zone {
             block.memory.deallocate()
             return
         }
-        block.memory.storeBytes(of: table.nameHash.hash(block.name), as: UInt64.self)
+        let hash = table.nameHash.hash(block.namePointer, block.nameLength)
+        block.memory.storeBytes(of: hash, as: UInt64.self)
         block.memory.storeBytes(of: owner, toByteOffset: 12, as: UInt32.self)
         if isReverse {
             guard let address = DNSName(unchecked: block.name).reverseAddress,
@@ -145,34 +151,34 @@ extension Zone {
 extension NameBlock {
     /// Whether bytes from a snapshot have lengths that fit each other, so that reading the block
     /// never leaves it.
-    static func isSound(_ bytes: ArraySlice<UInt8>) -> Bool {
-        bytes.withUnsafeBytes { buffer in
-            guard buffer.count >= headerSize,
-                buffer.loadUnaligned(fromByteOffset: 8, as: UInt32.self) == UInt32(buffer.count)
-            else { return false }
-            let nameLength = Int(buffer.loadUnaligned(fromByteOffset: 16, as: UInt16.self))
-            let setCount = Int(buffer[18])
-            let owners = Int(buffer.loadUnaligned(fromByteOffset: 20, as: UInt32.self))
-            guard owners <= buffer.count / 4 else { return false }
-            let nameOffset = headerSize + setCount * setSize + owners * 4
-            guard nameLength <= DNSName.maximumLength, nameOffset + nameLength <= buffer.count
-            else { return false }
-            let name = Array(buffer[nameOffset..<(nameOffset + nameLength)])
-            guard DNSName(wire: name) != nil else { return false }
-            var records = 0
-            for index in 0..<setCount {
-                let base = headerSize + index * setSize
-                let count = Int(buffer.loadUnaligned(fromByteOffset: base + 2, as: UInt16.self))
-                let offset = Int(buffer.loadUnaligned(fromByteOffset: base + 8, as: UInt32.self))
-                let answers = Int(buffer.loadUnaligned(fromByteOffset: base + 12, as: UInt32.self))
-                let extras = Int(buffer.loadUnaligned(fromByteOffset: base + 16, as: UInt32.self))
-                guard offset >= nameOffset + nameLength, offset + answers + extras <= buffer.count,
-                    hasWholeRecords(buffer, offset, answers, count)
-                else { return false }
-                records += count
-            }
-            return owners == 0 || owners == records
+    static func isSound(_ buffer: UnsafeRawBufferPointer) -> Bool {
+        guard buffer.count >= headerSize,
+            buffer.loadUnaligned(fromByteOffset: 8, as: UInt32.self) == UInt32(buffer.count)
+        else { return false }
+        let nameLength = Int(buffer.loadUnaligned(fromByteOffset: 16, as: UInt16.self))
+        let setCount = Int(buffer[18])
+        let owners = Int(buffer.loadUnaligned(fromByteOffset: 20, as: UInt32.self))
+        guard owners <= buffer.count / 4 else { return false }
+        let nameOffset = headerSize + setCount * setSize + owners * 4
+        guard nameLength <= DNSName.maximumLength, nameOffset + nameLength <= buffer.count
+        else { return false }
+        let bytes = buffer.bindMemory(to: UInt8.self)
+        guard DNSName.length(ofNameIn: bytes.span, at: nameOffset) == nameLength else {
+            return false
         }
+        var records = 0
+        for index in 0..<setCount {
+            let base = headerSize + index * setSize
+            let count = Int(buffer.loadUnaligned(fromByteOffset: base + 2, as: UInt16.self))
+            let offset = Int(buffer.loadUnaligned(fromByteOffset: base + 8, as: UInt32.self))
+            let answers = Int(buffer.loadUnaligned(fromByteOffset: base + 12, as: UInt32.self))
+            let extras = Int(buffer.loadUnaligned(fromByteOffset: base + 16, as: UInt32.self))
+            guard offset >= nameOffset + nameLength, offset + answers + extras <= buffer.count,
+                hasWholeRecords(buffer, offset, answers, count)
+            else { return false }
+            records += count
+        }
+        return owners == 0 || owners == records
     }
 
     private static func hasWholeRecords(
@@ -207,29 +213,33 @@ private struct SnapshotWriter {
         withUnsafeBytes(of: number.littleEndian) { bytes.append(contentsOf: $0) }
     }
 
-    mutating func append(_ data: [UInt8]) {
+    mutating func append(_ data: [UInt8]) { data.withUnsafeBytes { append($0) } }
+
+    mutating func append(_ data: UnsafeRawBufferPointer) {
         withUnsafeBytes(of: UInt32(data.count).littleEndian) { bytes.append(contentsOf: $0) }
-        bytes += data
+        bytes.append(contentsOf: data)
     }
 }
 
 /// Reads what `SnapshotWriter` wrote; nil at the end or where a length leaves the bytes.
 private struct SnapshotReader {
-    let bytes: [UInt8]
+    let bytes: UnsafeRawBufferPointer
     var offset: Int
 
     mutating func number() -> UInt64? {
         guard offset + 8 <= bytes.count else { return nil }
         defer { offset += 8 }
-        return bytes[offset..<(offset + 8)].reversed().reduce(0) { $0 << 8 | UInt64($1) }
+        return UInt64(
+            littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
     }
 
-    mutating func data() -> ArraySlice<UInt8>? {
+    mutating func data() -> UnsafeRawBufferPointer? {
         guard offset + 4 <= bytes.count else { return nil }
-        let length = bytes[offset..<(offset + 4)].reversed().reduce(0) { $0 << 8 | Int($1) }
+        let length = Int(
+            UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self)))
         guard offset + 4 + length <= bytes.count else { return nil }
         defer { offset += 4 + length }
-        return bytes[(offset + 4)..<(offset + 4 + length)]
+        return UnsafeRawBufferPointer(rebasing: bytes[(offset + 4)..<(offset + 4 + length)])
     }
 
     mutating func string() -> String? { data().map { String(decoding: $0, as: UTF8.self) } }

@@ -21,9 +21,9 @@ var failures = 0
 for packet in storedPackets() { run(packet) }
 for _ in 0..<count { run(fuzzer.next()) }
 print("\(count) packets, seed \(seed): \(failures) broke a rule, \(fuzzer.answered) were answered")
-exit(failures == 0 ? 0 : 1)
+if failures > 0 { exit(1) }
 
-func run(_ packet: [UInt8]) {
+@MainActor func run(_ packet: [UInt8]) {
     guard let rule = fuzzer.check(packet) else { return }
     failures += 1
     print("\(rule): \(packet.map { String($0, radix: 16) }.joined(separator: " "))")
@@ -32,7 +32,7 @@ func run(_ packet: [UInt8]) {
     fclose(file)
 }
 
-func storedPackets() -> [[UInt8]] {
+@MainActor func storedPackets() -> [[UInt8]] {
     guard let corpus, let directory = opendir(corpus) else { return [] }
     defer { closedir(directory) }
     var packets: [[UInt8]] = []
