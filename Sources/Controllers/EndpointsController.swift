@@ -15,14 +15,36 @@ final class EndpointsController: Controller {
     init(_ cluster: Cluster) {
         self.cluster = cluster
         queue = WorkQueue("endpoint", logger: cluster.logger)
-        cluster.services.onChange { [weak self] change in self?.queue.add(change.key) }
+        cluster.services.onChange { [weak self] change in
+            guard let self else { return }
+            let isByHand = cluster.endpoints.get(change.key).map { !Self.manages($0) } ?? false
+            if change.new == nil, isByHand {
+                queue.add(change.key, after: Self.byHandPause)
+            } else {
+                queue.add(change.key)
+            }
+        }
         cluster.pods.onChange { [weak self] change in
             guard let self, PodEndpointState(change.old) != PodEndpointState(change.new) else {
                 return
             }
             for key in cluster.servicesSelecting(change.old, change.new) { queue.add(key) }
         }
-        cluster.endpoints.onChange { [weak self] change in self?.queue.add(change.key) }
+        cluster.endpoints.onChange { [weak self] change in
+            // Endpoints by hand may be there before their Service: those are nobody's yet.
+            guard let self, let record = change.old ?? change.new,
+                Self.manages(record) || cluster.services.get(change.key) != nil
+            else { return }
+            queue.add(change.key)
+        }
+    }
+
+    /// Endpoints by hand outlive their Service for so long: the manifest that has both is deleted
+    /// object by object, and kubectl calls the second one missing otherwise.
+    private static let byHandPause: Duration = .seconds(5)
+
+    private static func manages(_ record: EndpointsRecord) -> Bool {
+        record.metadata.labels[managedByLabel] == manager
     }
 
     var counters: WorkQueueCounters { queue.counters }
