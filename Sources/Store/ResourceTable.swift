@@ -63,25 +63,32 @@ struct ResourceTable {
     }
 }
 
-/// The last events of one resource, oldest first, up to a bound.
+/// The last events of one resource, oldest first, up to two bounds.
 struct EventLog {
     /// Watching is possible from this revision on.
     private(set) var compactedRevision: Int64
     private var events: [StoreEvent] = []
     private var head = 0
+    private var sizeBytes = 0
     private let limit: Int
+    private let limitBytes: Int
 
-    init(compactedRevision: Int64, limit: Int) {
+    /// - Parameters:
+    ///   - limit: the number of events kept.
+    ///   - limitBytes: the size of their objects; the last event is kept whatever its size.
+    init(compactedRevision: Int64, limit: Int, limitBytes: Int) {
         self.compactedRevision = compactedRevision
         self.limit = limit
+        self.limitBytes = limitBytes
     }
 
     var count: Int { events.count - head }
 
     mutating func append(_ event: StoreEvent) {
         events.append(event)
-        while count > limit { dropFirst() }
-        if head > limit {
+        sizeBytes += event.object.bytes.count
+        while count > limit || count > 1 && sizeBytes > limitBytes { dropFirst() }
+        if head > max(64, count) {
             events.removeFirst(head)
             head = 0
         }
@@ -109,6 +116,7 @@ struct EventLog {
 
     private mutating func dropFirst() {
         compactedRevision = max(compactedRevision, events[head].revision)
+        sizeBytes -= events[head].object.bytes.count
         head += 1
     }
 }

@@ -6,6 +6,8 @@ final class StoreState: Sendable {
     struct Limits: Sendable {
         /// Events kept for each resource.
         var eventsPerResource = 10_000
+        /// The size of the objects in those events: what watchers can catch up on costs memory.
+        var eventBytesPerResource = 8 << 20
         /// Events a watcher may fall behind.
         var eventsPerWatch = 20_000
     }
@@ -89,7 +91,8 @@ final class StoreState: Sendable {
             shared.tables[key.resource, default: ResourceTable()].set(event.object)
         }
         let fresh = EventLog(
-            compactedRevision: shared.loadedRevision, limit: limits.eventsPerResource)
+            compactedRevision: shared.loadedRevision, limit: limits.eventsPerResource,
+            limitBytes: limits.eventBytesPerResource)
         shared.logs[key.resource, default: fresh].append(event)
     }
 

@@ -75,16 +75,8 @@ let coreSchemaTable = """
       name string
       port! int32
       protocol string =TCP
-    LimitRange* | Limits on what pods of a namespace may ask for.
-      spec any
-    ResourceQuota* | Limits on what a namespace may use in all.
-      spec any
-      status any
     PersistentVolumeClaim* | A request for storage.
       spec PersistentVolumeClaimSpec
-      status any
-    PersistentVolume* | A piece of storage.
-      spec any
       status any
     Service* | A named abstraction of software, such as a database: the port that the proxy \
     listens on, and the selector that says which pods answer.

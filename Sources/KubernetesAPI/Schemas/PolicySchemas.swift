@@ -145,19 +145,4 @@ let policySchemaTable = """
       reason string
       status! string
       type! string
-    @storage.v1
-    StorageClass* | A kind of storage; nothing acts on it.
-      allowVolumeExpansion bool
-      allowedTopologies [any]
-      mountOptions [string]
-      parameters {string}
-      provisioner! string
-      reclaimPolicy string =Delete
-      volumeBindingMode string =Immediate
-    @scheduling.v1
-    PriorityClass* | A rank of pods; nothing acts on it.
-      description string
-      globalDefault bool
-      preemptionPolicy string
-      value! int32
     """

@@ -96,7 +96,7 @@ let workloadSchemaTable = """
     StatefulSetSpec
       minReadySeconds int32
       ordinals StatefulSetOrdinals
-      persistentVolumeClaimRetentionPolicy PersistentVolumeClaimRetentionPolicy ={}
+      persistentVolumeClaimRetentionPolicy StatefulSetPersistentVolumeClaimRetentionPolicy ={}
       podManagementPolicy string =OrderedReady enum=OrderedReady,Parallel
       replicas int32 =1
       revisionHistoryLimit int32 =10
@@ -107,7 +107,7 @@ let workloadSchemaTable = """
       volumeClaimTemplates [PersistentVolumeClaim]
     StatefulSetOrdinals
       start int32
-    PersistentVolumeClaimRetentionPolicy
+    StatefulSetPersistentVolumeClaimRetentionPolicy
       whenDeleted string =Retain
       whenScaled string =Retain
     StatefulSetUpdateStrategy
@@ -176,9 +176,6 @@ let workloadSchemaTable = """
       reason string
       status! string
       type! string
-    CronJob* | Makes jobs by a time table.
-      spec any
-      status any
     @autoscaling.v1
     Scale* | How many replicas something has.
       spec ScaleSpec
