@@ -361,11 +361,17 @@ extension DNSMessage {
         return DNSName(wire: last.data)
     }
 
-    /// This alias with what its target gave behind it. Without an answer the alias stands alone,
-    /// as CoreDNS has it, so that the client can go on itself.
+    /// This alias with what its target gave behind it. Where the target has no records, or nobody
+    /// could say, the alias stands alone with NOERROR, as CoreDNS has it: the name in the cluster
+    /// does exist.
     func following(_ answer: DNSMessage?) -> DNSMessage {
         var combined = self
-        guard let answer, answer.responseCode != .serverFailure else { return combined }
+        guard let answer, !answer.answers.isEmpty else {
+            if answer?.responseCode == .noError {
+                combined.authorities = answer?.authorities ?? []
+            }
+            return combined
+        }
         combined.answers += answer.answers
         combined.authorities = answer.authorities
         combined.additionals = answer.additionals

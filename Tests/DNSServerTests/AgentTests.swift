@@ -133,6 +133,35 @@ import Testing
         }
     }
 
+    @Test func verifiedPodRecordsFollowThePods() async throws {
+        let client = ScriptedClient()
+        client.put(.namespaces, ScriptedClient.namespace("default"))
+        client.put(.pods, ScriptedClient.pod("a", "10.244.0.9"))
+        let (agent, port) = try Self.agent(client)
+        let corefile = { (mode: String, ttl: Int) in
+            ScriptedClient.corefile(
+                ". {\n kubernetes cluster.local {\n  pods \(mode)\n  ttl \(ttl)\n }\n}")
+        }
+        let (known, unknown) = (
+            "10-244-0-9.default.pod.cluster.local", "10-244-0-8.default.pod.cluster.local"
+        )
+        try await Self.running(agent) {
+            #expect(try Self.dig(port, unknown) == "10.244.0.8", "insecure at first")
+            client.put(.configMaps, corefile("verified", 30))
+            try await soon("only known pods") {
+                try Self.dig(port, known) == "10.244.0.9" && Self.dig(port, unknown).isEmpty
+            }
+            // Another zone for another reason still has the pods.
+            client.put(.configMaps, corefile("verified", 7))
+            try await soon("the new TTL, with the pods") {
+                try Self.dig(port, known, "+ttlid", "+noshort", "+noall", "+answer")
+                    .split(whereSeparator: \.isWhitespace).dropFirst().first == "7"
+            }
+            client.remove(.pods, "default/a")
+            try await soon("the pod goes") { try Self.dig(port, known).isEmpty }
+        }
+    }
+
     @Test func aWrongClusterDomainIsRefused() async throws {
         let agent = DNSAgent(
             client: ScriptedClient(),

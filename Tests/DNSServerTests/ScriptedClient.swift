@@ -128,6 +128,14 @@ final class ScriptedClient: KubernetesClient {
         ]
     }
 
+    static func pod(_ name: String, _ address: String) -> JSONValue {
+        [
+            "metadata": ["name": .string(name), "namespace": "default"],
+            "spec": ["nodeName": "node-1"],
+            "status": ["phase": "Running", "podIP": .string(address)],
+        ]
+    }
+
     static func corefile(_ text: String) -> JSONValue {
         [
             "metadata": ["name": "coredns", "namespace": "kube-system"],

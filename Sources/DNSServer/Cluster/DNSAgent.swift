@@ -76,6 +76,9 @@ public final class DNSAgent: Sendable {
     /// Feeds the zone; for metrics and tests.
     public let controller: DNSController
     let settings: Mutex<ClusterSettings>
+    /// How pod records are to be answered, each time that changes; only the last matters.
+    private let podModes = AsyncStream<PodRecordMode>.makeStream(
+        bufferingPolicy: .bufferingNewest(1))
 
     private let readiness = Mutex(Readiness())
 
@@ -199,7 +202,8 @@ public final class DNSAgent: Sendable {
             group.addTask { await self.followServices(every) }
             group.addTask { await self.followSlices(every) }
             group.addTask { await self.followNamespaces(every) }
-            group.addTask { await self.followPods(every) }
+            group.addTask { await self.followClients(every) }
+            group.addTask { await self.followVerifiedPods(every) }
             group.addTask { await self.followSettings(every) }
         }
     }
@@ -240,19 +244,40 @@ public final class DNSAgent: Sendable {
         }
     }
 
-    /// Pods are watched for search paths (this node's) and for verified records (all of them).
-    private func followPods(_ every: Int) async {
-        let selector =
-            configuration.nodeName.isEmpty || settings.withLock({ $0.podRecords }) == .verified
-            ? "" : "spec.nodeName=\(configuration.nodeName)"
-        let informer = Informer<Pod>(
-            .pods, client: client, options: ListOptions(fieldSelector: selector), logger: logger)
+    /// This node's pods, for their search paths.
+    private func followClients(_ every: Int) async {
+        guard configuration.completesSearchPaths else { return }
         let node = configuration.nodeName
+        let options = ListOptions(fieldSelector: node.isEmpty ? "" : "spec.nodeName=\(node)")
+        let informer = Informer<Pod>(.pods, client: client, options: options, logger: logger)
         await relisting(every) {
             await informer.run { [controller = self.controller] notice in
-                if case .changes(let changes) = notice { controller.apply(changes, node: node) }
+                if case .changes(let changes) = notice { controller.apply(clients: changes) }
             }
         }
+    }
+
+    /// All pods, as long as the configuration verifies pod records.
+    private func followVerifiedPods(_ every: Int) async {
+        var current: Task<Void, Never>?
+        for await mode in podModes.stream {
+            current?.cancel()
+            await current?.value
+            current = nil
+            controller.forgetVerifiedPods()
+            guard mode == .verified, !Task.isCancelled else { continue }
+            current = Task {
+                let informer = Informer<Pod>(.pods, client: client, logger: logger)
+                await relisting(every) {
+                    await informer.run { [controller = self.controller] notice in
+                        guard case .changes(let changes) = notice else { return }
+                        controller.apply(verified: changes)
+                    }
+                }
+            }
+        }
+        current?.cancel()
+        await current?.value
     }
 
     private func followSettings(_ every: Int) async {
@@ -340,6 +365,7 @@ public final class DNSAgent: Sendable {
         if !old.hasSameZone(as: fresh) {
             zone = Zone(configuration: Self.zoneConfiguration(fresh, configuration))
             controller.adopt(zone)
+            if old.podRecords != fresh.podRecords { podModes.continuation.yield(fresh.podRecords) }
         }
         do {
             try server.reconfigure(Self.serverConfiguration(fresh, configuration, zone: zone))

@@ -14,7 +14,10 @@ public final class DNSController: Sendable {
         var services: [ServiceKey: Service] = [:]
         var slices: [ServiceKey: [ObjectKey: EndpointSlice]] = [:]
         var namespaces: Set<String> = []
+        /// Addresses of this node's pods, for completing their search paths.
         var clients: [ObjectKey: [IPAddress]] = [:]
+        /// Addresses of all pods, while the zone verifies pod records.
+        var pods: [ObjectKey: [IPAddress]] = [:]
         var synced: Set<Source> = []
         var durations = ProgrammingDurations()
         var lastChangeNanoseconds: UInt64 = 0
@@ -110,17 +113,11 @@ public final class DNSController: Sendable {
         }
     }
 
-    /// Takes changes of pods: their namespaces, for completing search paths, where
-    /// `isLocal`; their own records, where the zone verifies them.
-    public func apply(_ changes: [Informer<Pod>.Change], node: String) {
+    /// Takes changes of the pods whose search paths are completed: this node's.
+    public func apply(clients changes: [Informer<Pod>.Change]) {
         state.withLock { state in
             for change in changes {
-                let addresses = change.new.map(Self.ownAddresses) ?? []
-                if zone.configuration.podRecords == .verified {
-                    zone.applyPod(ServiceKey(change.key), addresses: addresses)
-                }
-                let isLocal = change.new?.nodeName == node || node.isEmpty
-                let fresh = isLocal ? addresses : []
+                let fresh = change.new.map(Self.ownAddresses) ?? []
                 for address in state.clients[change.key] ?? [] where !fresh.contains(address) {
                     zone.applyClient(address, namespace: nil)
                 }
@@ -129,6 +126,25 @@ public final class DNSController: Sendable {
                 }
                 state.clients[change.key] = fresh.isEmpty ? nil : fresh
             }
+        }
+    }
+
+    /// Takes changes of all pods, for verified pod records.
+    public func apply(verified changes: [Informer<Pod>.Change]) {
+        state.withLock { state in
+            for change in changes {
+                let addresses = change.new.map(Self.ownAddresses) ?? []
+                zone.applyPod(ServiceKey(change.key), addresses: addresses)
+                state.pods[change.key] = addresses.isEmpty ? nil : addresses
+            }
+        }
+    }
+
+    /// Forgets all pods: nobody follows them any more.
+    public func forgetVerifiedPods() {
+        state.withLock { state in
+            for key in state.pods.keys { zone.applyPod(ServiceKey(key), addresses: []) }
+            state.pods = [:]
         }
     }
 
@@ -155,6 +171,12 @@ public final class DNSController: Sendable {
         let keys = Set(state.services.keys)
         zone.retain(services: keys, namespaces: state.namespaces)
         for name in state.namespaces { zone.applyNamespace(name, exists: true) }
+        for (key, addresses) in state.clients {
+            for address in addresses { zone.applyClient(address, namespace: key.namespace) }
+        }
+        for (key, addresses) in state.pods {
+            zone.applyPod(ServiceKey(key), addresses: addresses)
+        }
         render(keys, &state)
     }
 
