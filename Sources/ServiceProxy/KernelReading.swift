@@ -7,7 +7,7 @@ struct KernelReading {
     var exists = false
     /// The fingerprint of the chains; nil where there is none.
     var fingerprint: String?
-    /// The treatments that have a number and a chain.
+    /// The treatments that have a number and a chain in every map that should lead to them.
     var numbers: [Dispatch: UInt32] = [:]
     /// Chains that are there.
     var chains: Set<String> = []
@@ -30,13 +30,24 @@ struct KernelReading {
         guard chains.contains("postrouting") else { return }
         fingerprint = try backend.rules(in: ruleset.table, chain: "postrouting").first?.rule.comment
         guard hasCurrentLayout else { return }
-        for set in [ruleset.treatments, ruleset.shortCircuitTreatments] {
+        var found: [Dispatch: [UInt32]] = [:]
+        for set in [
+            ruleset.treatments, ruleset.guardedTreatments, ruleset.shortCircuitTreatments,
+        ] {
             for element in try backend.elements(of: set) {
                 guard case .verdict(.goto(let chain)) = element.content,
                     let dispatch = Dispatch(chainName: chain)
                 else { continue }
-                numbers[dispatch] = element.key.number()
+                found[dispatch, default: []].append(element.key.number())
             }
+        }
+        for (dispatch, these) in found {
+            guard let number = these.first,
+                these
+                    == [UInt32](
+                        repeating: number, count: ruleset.treatmentMaps(of: dispatch).count)
+            else { continue }
+            numbers[dispatch] = number
         }
         for set in ElementSet.allCases {
             for element in try backend.elements(of: set.named(in: ruleset)) {

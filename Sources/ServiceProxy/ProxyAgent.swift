@@ -76,6 +76,7 @@ public final class ProxyAgent: Sendable {
     let configuration: Configuration
     let logger: Logger
     let status = ProxyStatus()
+    private let ports = Mutex<(health: UInt16, metrics: UInt16)?>(nil)
     private let openKernel: @Sendable () throws -> (any NFTablesBackend, ConntrackSocket?)
 
     /// Makes an agent; nothing happens before `run`.
@@ -107,6 +108,7 @@ public final class ProxyAgent: Sendable {
             engine, status: status, auditPeriodSeconds: configuration.auditPeriodSeconds,
             logger: logger)
         let servers = try await ProxyServers(self, worker: worker)
+        ports.withLock { $0 = servers.ports }
         worker.onHealthChecks = servers.healthChecks.update
         try worker.start()
         await withTaskGroup(of: Void.self) { group in
@@ -139,6 +141,9 @@ public final class ProxyAgent: Sendable {
         for family in [Family.ip, .ip6] { transaction.destroy(Table(family, tableName)) }
         try kernel.apply(transaction)
     }
+
+    /// The ports that are listened at, once there are any.
+    var listenerPorts: (health: UInt16, metrics: UInt16)? { ports.withLock { $0 } }
 
     private func makeEngine() throws -> ProxyEngine {
         let (kernel, flows): (any NFTablesBackend, ConntrackSocket?)

@@ -82,12 +82,12 @@ final class ProxyEngine {
     func invalidate() { isLoaded = false }
 
     /// The health checks that Services ask for.
-    var healthChecks: [ObjectKey: ServiceRules.HealthCheck] {
+    var healthChecks: [ObjectKey: ProxyRules.HealthCheck] {
         planner.services.compactMapValues(\.healthCheck)
     }
 
     /// The rules of a Service as they are programmed.
-    func rules(of key: ObjectKey) -> ServiceRules? { planner.services[key] }
+    func rules(of key: ObjectKey) -> ProxyRules? { planner.services[key] }
 
     // MARK: - Kernel
 
@@ -194,7 +194,7 @@ final class ProxyEngine {
             }
             for (dispatch, number) in planner.numbers(family)
             where !isFrameIntact || reading.numbers[dispatch] != number {
-                if reading.numbers[dispatch] != nil { differences += 1 }
+                if isFrameIntact { differences += 1 }
                 ruleset.add(dispatch, number, to: &repair)
             }
             let changes = reading.difference(to: desired, family)
@@ -272,7 +272,7 @@ final class ProxyEngine {
     }
 
     /// Ports under Local policies that have endpoints, but none here.
-    var localGaps: ServiceRules.LocalGaps {
+    var localGaps: ProxyRules.LocalGaps {
         planner.services.values.reduce(into: .init()) { sum, rules in
             sum.internalCount += rules.portsWithoutLocalEndpoints.internalCount
             sum.externalCount += rules.portsWithoutLocalEndpoints.externalCount

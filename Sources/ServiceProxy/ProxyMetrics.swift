@@ -19,7 +19,7 @@ final class ProxyMetrics: Sendable {
         var pendingServiceChanges = 0
         var pendingEndpointChanges = 0
         var failures = 0
-        var gaps = ServiceRules.LocalGaps()
+        var gaps = ProxyRules.LocalGaps()
         var statistics = ProxyStatistics()
         var healthAnswers: [String: [Int: Int]] = [:]
         var configurationWarnings = 0

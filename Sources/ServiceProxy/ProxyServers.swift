@@ -12,7 +12,8 @@ import Synchronization
 final class ProxyServers: Sendable {
     let healthChecks: HealthCheckServers
     private let group: MultiThreadedEventLoopGroup
-    private let listeners: [HTTPListener]
+    private let health: HTTPListener?
+    private let metrics: HTTPListener?
     private let eligibility: EligibilityBox
 
     /// How long queued changes may wait before the proxy calls itself unhealthy, in seconds.
@@ -25,31 +26,39 @@ final class ProxyServers: Sendable {
         let pages = ProxyPages(status: agent.status, worker: worker, eligibility: eligible)
         healthChecks = HealthCheckServers(group: group, pages: pages, logger: agent.logger)
         eligibility = eligible
-        var listeners: [HTTPListener] = []
+        var health: HTTPListener?
         do {
             if let address = agent.configuration.healthAddress {
-                listeners.append(
-                    try await HTTPListener.start(on: group, at: address) { await pages.health($0) })
+                health = try await HTTPListener.start(on: group, at: address) {
+                    await pages.health($0)
+                }
             }
             if let address = agent.configuration.metricsAddress {
-                listeners.append(
-                    try await HTTPListener.start(on: group, at: address) { await pages.metrics($0) }
-                )
+                metrics = try await HTTPListener.start(on: group, at: address) {
+                    await pages.metrics($0)
+                }
+            } else {
+                metrics = nil
             }
         } catch {
-            for listener in listeners { await listener.stop() }
+            await healthChecks.stop()
+            await health?.stop()
             try? await group.shutdownGracefully()
             throw error
         }
-        self.listeners = listeners
+        self.health = health
     }
+
+    /// The ports listened at, 0 where there is no listener.
+    var ports: (health: UInt16, metrics: UInt16) { (health?.port ?? 0, metrics?.port ?? 0) }
 
     /// Notes whether load balancers may send connections to this node.
     func note(isNodeEligible: Bool) { eligibility.set(isNodeEligible) }
 
     func stop() async {
         await healthChecks.stop()
-        for listener in listeners { await listener.stop() }
+        await health?.stop()
+        await metrics?.stop()
         try? await group.shutdownGracefully()
     }
 }
@@ -150,7 +159,7 @@ final class HealthCheckServers: Sendable {
     private let group: any EventLoopGroup
     private let pages: ProxyPages
     private let logger: Logger
-    private let counts = Mutex<[ObjectKey: ServiceRules.HealthCheck]>([:])
+    private let counts = Mutex<[ObjectKey: ProxyRules.HealthCheck]>([:])
     private let wishes: AsyncStream<Void>
     private let wish: AsyncStream<Void>.Continuation
     private let task = Mutex<Task<Void, Never>?>(nil)
@@ -174,7 +183,7 @@ final class HealthCheckServers: Sendable {
     }
 
     /// Takes the health checks there are now.
-    func update(_ checks: [ObjectKey: ServiceRules.HealthCheck]) {
+    func update(_ checks: [ObjectKey: ProxyRules.HealthCheck]) {
         let havePortsChanged = counts.withLock { counts in
             let before = counts.mapValues(\.port)
             counts = checks

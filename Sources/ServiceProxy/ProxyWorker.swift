@@ -37,7 +37,7 @@ final class ProxyWorker: @unchecked Sendable {
     /// What can be read without asking the thread.
     let metrics = ProxyMetrics()
     /// Told of the health checks there are after every change; called on the thread.
-    var onHealthChecks: @Sendable ([ObjectKey: ServiceRules.HealthCheck]) -> Void = { _ in }
+    var onHealthChecks: @Sendable ([ObjectKey: ProxyRules.HealthCheck]) -> Void = { _ in }
 
     /// Jobs beyond this are refused.
     private static let jobLimit = 64

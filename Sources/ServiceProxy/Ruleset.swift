@@ -65,7 +65,8 @@ struct Ruleset: Sendable {
 
     /// (address, protocol, port) → number of a treatment. Counts connections.
     var services: NamedSet {
-        declare("services", [address, .inetProtocol, .inetService], .value([.classID]), counts: true)
+        declare(
+            "services", [address, .inetProtocol, .inetService], .value([.classID]), counts: true)
     }
     /// (protocol, port) → number of a treatment. Counts connections.
     var nodePorts: NamedSet {

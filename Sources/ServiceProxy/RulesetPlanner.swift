@@ -10,7 +10,7 @@ struct RulesetPlanner: Sendable {
     /// The families that have a table.
     let families: [IPAddress.Family]
 
-    private(set) var services: [ObjectKey: ServiceRules] = [:]
+    private(set) var services: [ObjectKey: ProxyRules] = [:]
     /// Who has each frontend.
     private(set) var owners: [Frontend: ObjectKey] = [:]
     /// Other Services that claim a frontend: they get it when the owner goes.
@@ -46,7 +46,7 @@ struct RulesetPlanner: Sendable {
     }
 
     /// Puts `rules` in the place of what the Service had; nil takes everything of it away.
-    mutating func set(_ rules: ServiceRules?, for key: ObjectKey, _ changes: inout PlannedChanges) {
+    mutating func set(_ rules: ProxyRules?, for key: ObjectKey, _ changes: inout PlannedChanges) {
         let old = services[key]
         guard old != rules else { return }
         services[key] = rules
@@ -65,8 +65,8 @@ struct RulesetPlanner: Sendable {
                 claim(frontend, entry, for: key, &changes)
             }
         }
-        let oldLocals = Set(old?.localAddresses ?? [])
-        let newLocals = Set(rules?.localAddresses ?? [])
+        let oldLocals = Set(old?.hairpinAddresses ?? [])
+        let newLocals = Set(rules?.hairpinAddresses ?? [])
         for address in newLocals.subtracting(oldLocals) { useHairpin(address, &changes) }
         for address in oldLocals.subtracting(newLocals) { dropHairpin(address, &changes) }
     }
@@ -114,7 +114,7 @@ struct RulesetPlanner: Sendable {
         }
     }
 
-    private static func byFrontend(_ rules: ServiceRules?) -> [Frontend: Entry] {
+    private static func byFrontend(_ rules: ProxyRules?) -> [Frontend: Entry] {
         guard let rules else { return [:] }
         var entries: [Frontend: Entry] = [:]
         for port in rules.ports {

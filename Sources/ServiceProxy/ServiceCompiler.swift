@@ -26,17 +26,17 @@ struct ServiceCompiler: Sendable {
     /// - Parameter previous: what was computed before; endpoints keep their slots where they can,
     ///   so that a change touches as few elements as there are changes.
     func compile(
-        _ service: Service, slices: some Sequence<EndpointSlice>, previous: ServiceRules? = nil
-    ) -> ServiceRules? {
+        _ service: Service, slices: some Sequence<EndpointSlice>, previous: ProxyRules? = nil
+    ) -> ProxyRules? {
         guard service.type != .externalName, !service.isHeadless, !service.clusterIPs.isEmpty,
             service.metadata.labels[Self.proxyNameLabel] == nil
         else { return nil }
         let slices = slices.filter { $0.metadata.labels[Self.headlessLabel] == nil }
-        var rules = ServiceRules(
+        var rules = ProxyRules(
             key: service.key,
             precedence: .init(
                 creationTimestamp: service.metadata.creationTimestamp, key: service.key),
-            ports: [], localAddresses: [], healthCheck: nil,
+            ports: [], hairpinAddresses: [], healthCheck: nil,
             portsWithoutLocalEndpoints: .init())
         var localAddresses: Set<IPAddress> = []
         var localEndpoints: Set<IPAddress> = []
@@ -50,13 +50,13 @@ struct ServiceCompiler: Sendable {
                     $0.family == family && $0.port == port.protocolPort
                 }
                 let portRules = compile(port, family, selection, service, before)
-                for backend in portRules.localBackends { localAddresses.insert(backend.address) }
+                for backend in portRules.hairpinBackends { localAddresses.insert(backend.address) }
                 for backend in selection.local { localEndpoints.insert(backend.address) }
                 count(gapsOf: selection, service, &rules.portsWithoutLocalEndpoints)
                 rules.ports.append(portRules)
             }
         }
-        rules.localAddresses = localAddresses.sorted()
+        rules.hairpinAddresses = localAddresses.sorted()
         if service.healthCheckNodePort != 0, service.type == .loadBalancer,
             service.externalTrafficPolicy == .local
         {
@@ -78,7 +78,7 @@ struct ServiceCompiler: Sendable {
             family: family, port: port.protocolPort, name: port.name, slots: slots.slots,
             retained: port.transport == .udp
                 ? selection.serving.subtracting(slots.slots).sorted() : [],
-            localBackends: selection.onThisNode.intersection(slots.slots).sorted(), frontends: [])
+            hairpinBackends: [], frontends: [])
         let builder = FrontendBuilder(
             service: service, selection: selection, local: slots.localRange,
             cluster: slots.clusterRange)
@@ -109,6 +109,9 @@ struct ServiceCompiler: Sendable {
             rules.frontends.append(
                 builder.external(.nodePort(family, nodePort), role: .nodePort))
         }
+        rules.hairpinBackends =
+            rules.frontends.contains { $0.shortCircuit != nil }
+            ? slots.slots.sorted() : selection.onThisNode.intersection(slots.slots).sorted()
         return rules
     }
 
@@ -150,7 +153,7 @@ struct ServiceCompiler: Sendable {
 
     private func count(
         gapsOf selection: EndpointSelection, _ service: Service,
-        _ gaps: inout ServiceRules.LocalGaps
+        _ gaps: inout ProxyRules.LocalGaps
     ) {
         guard selection.hasEndpoints, selection.local.isEmpty else { return }
         if service.internalTrafficPolicy == .local { gaps.internalCount += 1 }

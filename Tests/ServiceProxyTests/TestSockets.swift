@@ -111,7 +111,8 @@ final class EchoServer: Sendable {
                 return
             }
             var buffer = [UInt8](repeating: 0, count: 4096)
-            var timeout = timeval(tv_sec: 5, tv_usec: 0)
+            var timeout = timeval()
+            timeout.tv_sec = 5
             setsockopt(
                 connection, SOL_SOCKET, SO_RCVTIMEO, &timeout,
                 socklen_t(MemoryLayout<timeval>.size))
@@ -201,8 +202,9 @@ extension TestNamespace {
 func askOnce(
     _ descriptor: Int32, _ address: IPAddress, _ port: UInt16, _ timeoutMilliseconds: Int
 ) -> Reply {
-    var timeout = timeval(
-        tv_sec: timeoutMilliseconds / 1000, tv_usec: (timeoutMilliseconds % 1000) * 1000)
+    var timeout = timeval()
+    timeout.tv_sec = timeoutMilliseconds / 1000
+    timeout.tv_usec = (timeoutMilliseconds % 1000) * 1000
     let length = socklen_t(MemoryLayout<timeval>.size)
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, length)
     setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &timeout, length)

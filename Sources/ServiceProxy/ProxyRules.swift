@@ -3,16 +3,16 @@ import NetworkTypes
 
 /// What one Service should have in the kernel, computed from the Service, its slices and the node
 /// alone. Nothing in it depends on other Services.
-struct ServiceRules: Hashable, Sendable {
+struct ProxyRules: Hashable, Sendable {
     /// The Service.
     var key: ObjectKey
     /// Decides who gets a frontend that two Services claim: the older Service, then the lower key.
     var precedence: Precedence
     /// One entry a Service port and address family.
     var ports: [PortRules]
-    /// Endpoint addresses on this node, sorted: where one of them is both source and destination,
-    /// the packet is masqueraded so that the answer comes back through the node (hairpin).
-    var localAddresses: [IPAddress]
+    /// Endpoint addresses, sorted: where one of them is both source and destination, the packet is
+    /// masqueraded so that the answer comes back through this node (hairpin).
+    var hairpinAddresses: [IPAddress]
     /// What the Service's health check node port reports; nil where it has none.
     var healthCheck: HealthCheck?
     /// Ports of Services under a Local policy that have endpoints, but none on this node.
@@ -60,8 +60,9 @@ struct PortRules: Hashable, Sendable {
     /// Endpoints that serve but are not in a slot (terminating, or left out by hints). Flows to
     /// them are left alone.
     var retained: [Backend]
-    /// Endpoints on this node among the slots.
-    var localBackends: [Backend]
+    /// Endpoints among the slots whose own packets this node may send back to them: those of this
+    /// node, and all where pods of other nodes are short-circuited.
+    var hairpinBackends: [Backend]
     var frontends: [FrontendRules]
 }
 

@@ -1,0 +1,219 @@
+import KubernetesAPI
+public import NFTables
+public import NetworkTypes
+import Synchronization
+
+/// Explains the way a connection takes through a node's tables, from the tables themselves: they
+/// are copied from the kernel and a packet is sent through the copy.
+public struct PathTrace: Sendable {
+    /// Where the connection comes from.
+    public enum Source: Hashable, Sendable {
+        /// A program on the node itself, sending from this address.
+        case node(IPAddress)
+        /// A pod, or a machine outside: the packet arrives by a link.
+        case address(IPAddress)
+    }
+
+    /// An endpoint the connection may reach, with its chance (0–1).
+    public struct Chance: Hashable, Sendable {
+        /// The endpoint's address.
+        public var address: IPAddress
+        /// The endpoint's port.
+        public var port: UInt16
+        /// How likely it is, between 0 and 1.
+        public var probability: Double
+        /// True where the endpoint sees an address of this node in place of the client's.
+        public var isMasqueraded: Bool
+    }
+
+    /// How the connection ends.
+    public enum Outcome: Hashable, Sendable {
+        /// It reaches one of `chances`.
+        case translated
+        /// No rule concerns it.
+        case untouched
+        /// It is refused: TCP by a reset, other protocols by ICMP.
+        case refused
+        /// Its packets vanish.
+        case dropped
+    }
+
+    /// How the connection ends.
+    public var outcome: Outcome
+    /// Where it may lead, the likeliest first.
+    public var chances: [Chance]
+    /// The way in words, a sentence a step.
+    public var sentences: [String]
+
+    /// Follows a connection's first packet.
+    /// - Parameters:
+    ///   - tableName: the tables' name.
+    ///   - backend: the kernel of the node's namespace.
+    ///   - localAddresses: the addresses that the node has.
+    ///   - serviceName: what to call the Service in the sentences.
+    /// - Throws: what the backend throws.
+    public init(
+        from source: Source, to destination: IPAddress, _ port: ProtocolPort, tableName: String,
+        backend: some NFTablesBackend, localAddresses: Set<IPAddress>, serviceName: String? = nil
+    ) throws {
+        let family = destination.family
+        let table = Table(family == .ipv4 ? .ip : .ip6, tableName)
+        guard try backend.tables().contains(table) else {
+            outcome = .untouched
+            chances = []
+            sentences = [
+                "This node has no table \(table): no proxy has programmed it, so the packet is "
+                    + "routed as it is."
+            ]
+            return
+        }
+        let draw = Draw()
+        let kernel = try InMemoryKernel(
+            copying: [table], of: backend,
+            PacketEnvironment(localAddresses: localAddresses) { draw.take(modulus: $0) })
+        let (address, isOwn) =
+            switch source {
+            case .node(let address): (address, true)
+            case .address(let address): (address, false)
+            }
+        let packet = Packet(port.transport, from: address, 50_000, to: destination, port.port)
+        var outcomes: [PacketOutcome] = []
+        repeat {
+            outcomes.append(isOwn ? kernel.emit(packet) : kernel.receive(packet))
+        } while draw.advance() && outcomes.count < Self.drawLimit
+        let first = outcomes[0]
+        (outcome, chances) = Self.summary(outcomes)
+        let name = serviceName.map { "Service \($0)" } ?? "a Service"
+        sentences = [
+            "A connection from \(address) to \(Self.text(destination, port.port)) (\(port.transport.rawValue)) "
+                + (isOwn ? "starts on the node itself." : "arrives at the node.")
+        ]
+        // A chain's rules each are a step; it is explained where it is entered.
+        var explained: Set<String> = []
+        for step in first.steps {
+            guard step.verdict != .return || step.chain == "service-range",
+                explained.insert(step.chain).inserted,
+                let sentence = Self.sentence(step, name)
+            else { continue }
+            sentences.append(sentence)
+        }
+        sentences += closing(packet)
+    }
+
+    /// Draws tried at most: more endpoints than Kubernetes gives a Service.
+    private static let drawLimit = 10_000
+
+    private static func summary(_ outcomes: [PacketOutcome]) -> (Outcome, [Chance]) {
+        switch outcomes[0].fate {
+        case .dropped: return (.dropped, [])
+        case .rejected: return (.refused, [])
+        case .accepted: break
+        }
+        guard outcomes[0].connection.destinationTranslation != nil else { return (.untouched, []) }
+        var counts: [Chance: Int] = [:]
+        for result in outcomes {
+            let chance = Chance(
+                address: result.packet.destination, port: result.packet.destinationPort,
+                probability: 0, isMasqueraded: result.connection.isMasqueraded)
+            counts[chance, default: 0] += 1
+        }
+        let chances = counts.map { chance, count in
+            var chance = chance
+            chance.probability = Double(count) / Double(outcomes.count)
+            return chance
+        }
+        return (
+            .translated,
+            chances.sorted {
+                ($1.probability, $0.address, $0.port) < ($0.probability, $1.address, $1.port)
+            }
+        )
+    }
+
+    // MARK: - Words
+
+    private static func sentence(
+        _ step: PacketOutcome.Step, _ name: String
+    ) -> String? {
+        if let dispatch = Dispatch(chainName: step.chain) { return sentence(dispatch, name) }
+        switch (step.chain, step.verdict) {
+        case ("service-range", .return?):
+            return "The address is one that this node answers itself; it is left alone."
+        case ("service-range", _):
+            return "The address is in the range of cluster IPs, but no Service has this port of it."
+        case (Ruleset.Ending.unallocated.rawValue, _):
+            return "So it is refused, at once."
+        case ("short-circuit", _), ("node-port-short-circuit", _):
+            return "Sources inside the cluster may use all endpoints, in spite of the Local policy."
+        case (Ruleset.Ending.sourceNotAllowed.rawValue, _):
+            return "The source is in none of the Service's loadBalancerSourceRanges: dropped."
+        case (Ruleset.Ending.invalid.rawValue, _):
+            return "Connection tracking cannot place the packet: dropped."
+        default: return nil
+        }
+    }
+
+    private static func sentence(
+        _ dispatch: Dispatch, _ name: String
+    ) -> String? {
+        switch dispatch.treatment {
+        case .reject:
+            return "\(name) has no endpoint that could be used, so it is refused, at once."
+        case .drop:
+            return "\(name)'s traffic policy is Local and it has no endpoint on this node: dropped."
+        case .guarded: return "The address is guarded by loadBalancerSourceRanges."
+        case .cluster, .external, .local, .direct: break
+        }
+        let count = dispatch.range.count
+        var text = "It belongs to \(name): \(count) endpoint\(count == 1 ? "" : "s")"
+        switch dispatch.treatment {
+        case .cluster: text += "; sources other than pods are masqueraded"
+        case .external: text += " (traffic policy Cluster); the source is masqueraded"
+        case .local: text += " on this node (external traffic policy Local); the source is kept"
+        default: text += "; the source is kept"
+        }
+        if let seconds = dispatch.affinityTimeoutSeconds {
+            text += "; a client stays with its endpoint for \(seconds) s (session affinity)"
+        }
+        return text + "."
+    }
+
+    private func closing(_ packet: Packet) -> [String] {
+        switch outcome {
+        case .untouched: return ["No Service has it: the packet is routed as it is."]
+        case .refused: return ["The client sees \"connection refused\"."]
+        case .dropped: return ["The client waits until its own timeout."]
+        case .translated:
+            return chances.map { chance in
+                let percent = Int((chance.probability * 1000).rounded())
+                let share = "\(percent / 10).\(percent % 10) %"
+                let seen = chance.isMasqueraded ? "an address of this node" : "\(packet.source)"
+                return "\(share): \(Self.text(chance.address, chance.port)), which sees \(seen)."
+            }
+        }
+    }
+
+    private static func text(_ address: IPAddress, _ port: UInt16) -> String {
+        Backend(address: address, port: port).description
+    }
+
+    /// Goes through every number that `numgen` could draw.
+    private final class Draw: Sendable {
+        private let state = Mutex((value: UInt32(0), modulus: UInt32(1)))
+
+        func take(modulus: UInt32) -> UInt32 {
+            state.withLock { state in
+                state.modulus = max(modulus, 1)
+                return state.value % max(modulus, 1)
+            }
+        }
+
+        /// Moves to the next number; false after the last.
+        func advance() -> Bool {
+            state.withLock { state in
+                state.value += 1
+                return state.value < state.modulus
+            }
+        }
+    }
+}
