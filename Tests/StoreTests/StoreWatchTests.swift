@@ -101,6 +101,26 @@ import Testing
         }
     }
 
+    @Test func theEventLogIsBoundedBySize() async throws {
+        var limits = StoreState.Limits()
+        limits.eventBytesPerResource = 1_000
+        let store = try Store(path: path, limits: limits)
+        let start = store.revision
+        for index in 0..<20 {
+            var large = object("s\(index)")
+            large["padding"] = .string(String(repeating: "x", count: 300))
+            let copy = large
+            try await store.write { _ = try $0.create(serviceKey("s\(index)"), copy) }
+        }
+        #expect(throws: StoreError.self) {
+            try store.watch(resource: "services", namespace: nil, from: start)
+        }
+        let recent = try store.watch(
+            resource: "services", namespace: nil, from: store.revision - 2)
+        var iterator = recent.makeAsyncIterator()
+        #expect(try await iterator.next()?.count == 2)
+    }
+
     @Test func aLineIsEncodedOnce() async throws {
         let store = try Store(path: path)
         let watch = try store.watch(resource: "services", namespace: nil, from: store.revision)
