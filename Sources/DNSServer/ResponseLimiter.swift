@@ -31,7 +31,22 @@ struct ResponseLimiter {
     }
 
     /// Whether `address` is outside the networks that are never limited.
-    func limits(_ address: IPAddress) -> Bool { !limit.exempt.contains { $0.contains(address) } }
+    func limits(_ address: IPAddress) -> Bool {
+        if limit.exemptsPrivateAddresses, Self.isPrivate(address) { return false }
+        return !limit.exempt.contains { $0.contains(address) }
+    }
+
+    /// Whether the address is private, shared, loopback or link-local.
+    @inline(__always)
+    static func isPrivate(_ address: IPAddress) -> Bool {
+        switch address {
+        case .v4(let value):
+            value >> 24 == 10 || value >> 24 == 127 || value >> 20 == 0xAC1
+                || value >> 16 == 0xC0A8 || value >> 22 == 0x191 || value >> 16 == 0xA9FE
+        case .v6(let value):
+            value >> 121 == 0x7E || value >> 118 == 0x3FA || value == 1
+        }
+    }
 
     /// Decides about one answer to `address`.
     mutating func decide(_ address: IPAddress, nowSeconds: UInt32) -> Decision {

@@ -232,9 +232,16 @@ public struct RateLimit: Sendable, Equatable {
     public var slip: Int
     /// Networks that are never limited: pods, nodes, loopback.
     public var exempt: [Prefix]
+    /// Whether private, shared, loopback and link-local addresses are never limited (RFC 1918,
+    /// 6598, 4193, 4291): an attacker far away cannot be reached there.
+    public var exemptsPrivateAddresses: Bool
 
     /// Makes a limit.
-    public init(responsesPerSecond: Int = 100, slip: Int = 2, exempt: [Prefix] = []) {
+    public init(
+        responsesPerSecond: Int = 1000, slip: Int = 2, exempt: [Prefix] = [],
+        exemptsPrivateAddresses: Bool = true
+    ) {
+        self.exemptsPrivateAddresses = exemptsPrivateAddresses
         self.responsesPerSecond = responsesPerSecond
         self.slip = slip
         self.exempt = exempt

@@ -137,7 +137,8 @@ import Testing
 
     @Test func strangersAreRateLimited() throws {
         let fixture = try ServerFixture {
-            $0.rateLimit = RateLimit(responsesPerSecond: 5, slip: 2)
+            $0.rateLimit = RateLimit(
+                responsesPerSecond: 5, slip: 2, exemptsPrivateAddresses: false)
         }
         let client = try RawClient(fixture.address)
         for id in 0..<100 {
@@ -165,19 +166,54 @@ import Testing
     }
 
     @Test func anAddressThatIsTakenIsNamed() throws {
-        let fixture = try ServerFixture()
-        let holder = try RawClient(fixture.address)
-        withExtendedLifetime(holder) {
-            let other = DNSServer(
-                configuration: ServerConfiguration(
-                    listenAddresses: [SocketAddress(.v4(0x7F00_0001), port: 1)]))
-            // Port 1 is free for root; an address of another family's socket is not the point
-            // here: the second start of the same server does nothing.
-            #expect(throws: Never.self) {
-                try other.start()
-                try other.start()
-                other.stop()
-            }
+        let holder = try RawServer()
+        let other = DNSServer(
+            configuration: ServerConfiguration(listenAddresses: [holder.address]))
+        let error = #expect(throws: SocketError.self) { try other.start() }
+        #expect(error?.description.contains("listen on UDP \(holder.address)") == true)
+        #expect(error?.description.contains("stop the other server") == true)
+    }
+
+    @Test func privateAddressesAreNotLimited() throws {
+        let fixture = try ServerFixture { $0.rateLimit = RateLimit(responsesPerSecond: 1) }
+        let client = try RawClient(fixture.address)
+        for id in 0..<50 {
+            client.send(try queryBytes("web.default.svc.cluster.local", id: UInt16(id)))
+            #expect(try DNSMessage(decoding: client.receive().span).answers.count == 1)
         }
+    }
+
+    @Test func severalThreadsAnswerOneAddress() throws {
+        let fixture = try ServerFixture { $0.threadCount = 3 }
+        for _ in 0..<10 {
+            let client = try RawClient(fixture.address)
+            client.send(try queryBytes("web.default.svc.cluster.local"))
+            #expect(try DNSMessage(decoding: client.receive().span).answers.count == 1)
+        }
+    }
+
+    @Test func clientsAreCountedOnRequest() async throws {
+        let fixture = try ServerFixture()
+        fixture.server.countClients(true)
+        let client = try RawClient(fixture.address)
+        for id in 0..<20 {
+            client.send(try queryBytes("web.default.svc.cluster.local", id: UInt16(id)))
+            #expect(!client.receive().isEmpty)
+        }
+        try await soon("the client is counted") {
+            await fixture.server.topTalkers().first?.address == .v4(0x7F00_0001)
+        }
+    }
+
+    @Test func ipv6ListenersAnswer() throws {
+        let server = DNSServer(
+            configuration: ServerConfiguration(listenAddresses: [SocketAddress(.v6(1), port: 0)]))
+        try server.start()
+        defer { server.stop() }
+        let port = try #require(server.configuration.listenAddresses.first).port
+        let output = try Command.check([
+            "dig", "@::1", "-p", "\(port)", "+time=2", "+tries=1", "a.test",
+        ]).output
+        #expect(output.contains("status: REFUSED"))
     }
 }

@@ -33,7 +33,7 @@ public final class DNSAgent: Sendable {
         public var threadCount: Int
         /// Whether search paths of known pods are completed.
         public var completesSearchPaths: Bool
-        /// Bounds answers to strangers; nil does not.
+        /// Bounds UDP answers to public addresses; nil does not.
         public var rateLimit: RateLimit?
         /// How often everything is listed anew, in seconds.
         public var relistSeconds: Int
@@ -44,7 +44,8 @@ public final class DNSAgent: Sendable {
             serviceAddresses: [IPAddress] = [], forwarders: [SocketAddress] = [],
             resolverFile: String = "/etc/resolv.conf", nodeName: String = "",
             snapshotPath: String? = nil, metricsAddress: SocketAddress? = nil,
-            threadCount: Int = 1, completesSearchPaths: Bool = true, rateLimit: RateLimit? = nil,
+            threadCount: Int = 1, completesSearchPaths: Bool = true,
+            rateLimit: RateLimit? = RateLimit(),
             relistSeconds: Int = 1800
         ) {
             self.listenAddresses = listenAddresses
