@@ -12,14 +12,19 @@ struct Bootstrap: Sendable {
     private static let namespaces = ["default", "kube-system", "kube-public", "kube-node-lease"]
 
     func run() async throws {
-        for name in Self.namespaces {
-            try await ensure(.namespaces, ["metadata": ["name": .string(name)]])
+        var objects = Self.namespaces.map { name -> (Resource, JSONValue) in
+            (.namespaces, ["metadata": ["name": .string(name)]])
         }
-        for role in BootstrapRoles.clusterRoles {
-            try await ensure(BootstrapRoles.clusterRoleResource, role)
+        objects += BootstrapRoles.clusterRoles.map { (BootstrapRoles.clusterRoleResource, $0) }
+        objects += BootstrapRoles.clusterRoleBindings.map {
+            (BootstrapRoles.clusterRoleBindingResource, $0)
         }
-        for binding in BootstrapRoles.clusterRoleBindings {
-            try await ensure(BootstrapRoles.clusterRoleBindingResource, binding)
+        // All at once, so that they share one sync of the store.
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for (resource, object) in objects {
+                group.addTask { try await ensure(resource, object) }
+            }
+            try await group.waitForAll()
         }
         try await publishAPI()
     }

@@ -57,6 +57,8 @@ enum NodeRules {
             ("metallb.io", "servicel2statuses", _, "patch"),
             ("metallb.io", "servicel2statuses", _, "delete"):
             return .allowed("node authorizer: what its speaker announces")
+        case ("metallb.io", "servicel2statuses", _, _):
+            return .allowed("node authorizer: what its speaker announces")
         case ("", "serviceaccounts", "token", "create"),
             ("authentication.k8s.io", "tokenreviews", "", "create"),
             ("authorization.k8s.io", "subjectaccessreviews", "", "create"):

@@ -43,6 +43,8 @@ extension APIHandler {
             }
         case (.pods, "log") where info.verb == "get": return try log(call)
         case (.pods, "exec"), (.pods, "attach"), (.pods, "portforward"): return try connect(call)
+        case (.pods, "proxy"), (.services, "proxy"), (.nodes, "proxy"):
+            return try proxy(call)
         case (.serviceAccounts, "token") where info.verb == "create":
             return try requestToken(call)
         default: return nil

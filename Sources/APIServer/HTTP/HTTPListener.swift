@@ -83,10 +83,19 @@ final class HTTPListener: Sendable {
             _ = state.withLock { $0.connections.removeValue(forKey: id) }
         }
         if isStopping { throw ChannelError.ioOnClosedChannel }
+        guard counters.connections.enter(limit: limits.connections) else {
+            throw ChannelError.ioOnClosedChannel
+        }
+        channel.closeFuture.whenComplete { [counters] _ in counters.connections.leave() }
+        let handshake = channel.eventLoop.scheduleTask(in: .seconds(limits.receiveSeconds)) {
+            channel.close(promise: nil)
+        }
+        channel.closeFuture.whenComplete { _ in handshake.cancel() }
         try channel.pipeline.syncOperations.addHandlers([
             NIOSSLServerHandler(context: tls),
             ApplicationProtocolNegotiationHandler { [self] result, channel in
-                channel.eventLoop.makeCompletedFuture {
+                handshake.cancel()
+                return channel.eventLoop.makeCompletedFuture {
                     try negotiated(result, channel, responder: responder)
                 }
             },

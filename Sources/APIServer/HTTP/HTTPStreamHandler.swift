@@ -10,6 +10,9 @@ struct RequestLimits: Sendable {
     var headerCount = 256
     var requestsInFlight = 1_000
     var streams = 10_000
+    var connections = 10_000
+    /// How long a request may take to arrive, and a TLS handshake to complete.
+    var receiveSeconds: Int64 = 60
 }
 
 /// One HTTP/1 connection or one HTTP/2 stream: collects a request, asks the responder, writes what
@@ -36,6 +39,9 @@ final class HTTPStreamHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private let isHTTP2: Bool
     private var state = State.idle
     private var keepsAlive = true
+    /// The answer to HEAD has the headers of GET and no body (RFC 9110, section 9.3.2).
+    private var isHead = false
+    private var deadline: Scheduled<Void>?
     private var task: Task<Void, Never>?
     private var release: (() -> Void)?
 
@@ -67,7 +73,9 @@ final class HTTPStreamHandler: ChannelDuplexHandler, RemovableChannelHandler {
                 let go = HTTPResponseHead(version: .http1_1, status: .continue)
                 context.writeAndFlush(wrapOutboundOut(.head(go)), promise: nil)
             }
+            isHead = head.method == .HEAD
             state = .receiving(head: head, body: ByteBuffer())
+            startDeadline(context: context)
         case (.body(var part), .receiving(let head, var body)):
             state = .closed  // keeps the buffer uniquely referenced while it grows
             if body.readableBytes + part.readableBytes > limits.bodyBytes {
@@ -78,10 +86,20 @@ final class HTTPStreamHandler: ChannelDuplexHandler, RemovableChannelHandler {
             state = .receiving(head: head, body: body)
         case (.end, .receiving(let head, let body)):
             state = .answering(hasBegun: false)
+            deadline?.cancel()
+            deadline = nil
             answer(head, body, context: context)
         case (.end, .discarding):
             if !isHTTP2 { context.close(promise: nil) }
         default: break
+        }
+    }
+
+    /// A request that takes too long to arrive holds its place no longer.
+    private func startDeadline(context: ChannelHandlerContext) {
+        let channel = context.channel
+        deadline = context.eventLoop.scheduleTask(in: .seconds(limits.receiveSeconds)) {
+            channel.close(promise: nil)
         }
     }
 
@@ -206,7 +224,7 @@ final class HTTPStreamHandler: ChannelDuplexHandler, RemovableChannelHandler {
         headers.add(name: "Content-Length", value: String(length))
         let head = HTTPResponseHead(version: .http1_1, status: reply.status, headers: headers)
         context.write(wrapOutboundOut(.head(head)), promise: nil)
-        for piece in reply.pieces where piece.readableBytes > 0 {
+        for piece in reply.pieces where piece.readableBytes > 0 && !isHead {
             context.write(wrapOutboundOut(.body(.byteBuffer(piece))), promise: nil)
         }
         finish(context: context)
@@ -252,6 +270,7 @@ final class HTTPStreamHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     func channelInactive(context: ChannelHandlerContext) {
         task?.cancel()
+        deadline?.cancel()
         leave()
         state = .closed
         context.fireChannelInactive()

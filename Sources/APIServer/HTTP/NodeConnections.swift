@@ -41,9 +41,13 @@ struct NodeConnections: Sendable {
 
     private typealias Connection = NIOAsyncChannel<HTTPClientResponsePart, HTTPClientRequestPart>
 
-    /// Passes the answer to a GET of the node on as it comes.
-    /// - Throws: a Status made of the node's answer where that is no success.
-    func stream(_ target: TunnelTarget, to stream: ResponseStream) async throws {
+    /// Makes a request there and passes the answer on as it comes.
+    /// - Parameters:
+    ///   - passesRefusals: false to make a Status of an answer that is no success.
+    func stream(
+        _ target: TunnelTarget, method: HTTPMethod = .GET, headers: HTTPHeaders = HTTPHeaders(),
+        body: ByteBuffer = ByteBuffer(), passesRefusals: Bool = false, to stream: ResponseStream
+    ) async throws {
         let connection: Connection
         do {
             connection = try await ClientBootstrap(group: group)
@@ -51,8 +55,10 @@ struct NodeConnections: Sendable {
                 .connect(host: target.host, port: target.port) { channel in
                     channel.eventLoop.makeCompletedFuture {
                         let operations = channel.pipeline.syncOperations
-                        try operations.addHandler(
-                            NIOSSLClientHandler(context: target.tls, serverHostname: nil))
+                        if let tls = target.tls {
+                            try operations.addHandler(
+                                NIOSSLClientHandler(context: tls, serverHostname: nil))
+                        }
                         try operations.addHTTPClientHandlers()
                         return try Connection(wrappingChannelSynchronously: channel)
                     }
@@ -61,28 +67,35 @@ struct NodeConnections: Sendable {
             throw Self.unreachable(target, error)
         }
         try await connection.executeThenClose { inbound, outbound in
-            let headers = HTTPHeaders([
-                ("Host", "\(target.host):\(target.port)"), ("Connection", "close"),
-            ])
+            var headers = headers
+            headers.replaceOrAdd(name: "Host", value: "\(target.host):\(target.port)")
+            headers.replaceOrAdd(name: "Connection", value: "close")
+            if body.readableBytes > 0 {
+                headers.replaceOrAdd(name: "Content-Length", value: "\(body.readableBytes)")
+            }
             let head = HTTPRequestHead(
-                version: .http1_1, method: .GET, uri: target.uri, headers: headers)
+                version: .http1_1, method: method, uri: target.uri, headers: headers)
             try await outbound.write(.head(head))
+            if body.readableBytes > 0 { try await outbound.write(.body(.byteBuffer(body))) }
             try await outbound.write(.end(nil))
-            try await relay(inbound, to: stream)
+            try await relay(inbound, passesRefusals: passesRefusals, to: stream)
         }
     }
 
     private func relay(
-        _ inbound: NIOAsyncChannelInboundStream<HTTPClientResponsePart>, to stream: ResponseStream
+        _ inbound: NIOAsyncChannelInboundStream<HTTPClientResponsePart>, passesRefusals: Bool,
+        to stream: ResponseStream
     ) async throws {
         var refusal: HTTPResponseHead?
         var text = ByteBuffer()
         for try await part in inbound {
             switch part {
-            case .head(let head) where head.status.code < 300:
+            case .head(let head) where head.status.code < 300 || passesRefusals:
+                let location = head.headers["location"].map { ("Location", $0) }
                 try await stream.begin(
                     status: head.status,
-                    contentType: head.headers.first(name: "content-type") ?? "text/plain")
+                    contentType: head.headers.first(name: "content-type") ?? "text/plain",
+                    headers: location)
             case .head(let head): refusal = head
             case .body(var bytes):
                 if refusal == nil {

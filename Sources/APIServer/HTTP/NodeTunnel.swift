@@ -7,7 +7,8 @@ import NIOSSL
 struct TunnelTarget: Sendable {
     var host: String
     var port: Int
-    var tls: NIOSSLContext
+    /// nil for plain HTTP.
+    var tls: NIOSSLContext?
     /// Path and query.
     var uri: String
 }
@@ -51,8 +52,12 @@ final class NodeTunnel: Sendable {
                 .channelInitializer { channel in
                     channel.eventLoop.makeCompletedFuture {
                         let decoder = HTTPResponseDecoder(leftOverBytesStrategy: .forwardBytes)
-                        try channel.pipeline.syncOperations.addHandlers([
-                            NIOSSLClientHandler(context: target.tls, serverHostname: nil),
+                        let operations = channel.pipeline.syncOperations
+                        if let tls = target.tls {
+                            try operations.addHandler(
+                                NIOSSLClientHandler(context: tls, serverHostname: nil))
+                        }
+                        try operations.addHandlers([
                             HTTPRequestEncoder(), ByteToMessageHandler(decoder),
                             UpgradeAnswerHandler(answer),
                         ])

@@ -31,6 +31,7 @@ final class Counter: Sendable {
 final class ServerCounters: Sendable {
     let requests = BoundedGauge()
     let streams = BoundedGauge()
+    let connections = BoundedGauge()
     let requestsTotal = Counter()
     let unauthorizedTotal = Counter()
     let forbiddenTotal = Counter()

@@ -12,10 +12,16 @@ enum DeleteOutcome: Sendable {
 }
 
 extension Registry {
+    private static let lastingNamespaces: Set<String> = ["default", "kube-system", "kube-public"]
+
     /// Deletes an object, or marks it where something must happen first.
     func delete(
         _ kind: Kind, namespace: String?, name: String, options: DeleteOptions
     ) async throws -> DeleteOutcome {
+        if kind.resource == .namespaces, Self.lastingNamespaces.contains(name) {
+            throw StatusError.forbidden(
+                "namespaces \"\(name)\" is forbidden: this namespace may not be deleted")
+        }
         let key = key(kind, namespace: namespace, name: name)
         let outcome = try await commit(isDryRun: options.isDryRun) { [self] transaction in
             guard let stored = transaction.get(key) else {
