@@ -114,7 +114,7 @@ let podSchemaTable = """
       type! string
     Sysctl
       name! string
-      value! string
+      value string
     WindowsSecurityContextOptions
       gmsaCredentialSpec string
       gmsaCredentialSpecName string
@@ -211,7 +211,7 @@ let podSchemaTable = """
       scheme string =HTTP
     HTTPHeader
       name! string
-      value! string
+      value string
     SleepAction
       seconds! int64
     TCPSocketAction
