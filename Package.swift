@@ -29,6 +29,9 @@ let package = Package(
         .library(name: "DNS", targets: ["DNS"]),
         .library(name: "DNSServer", targets: ["DNSServer"]),
         .library(name: "NetworkTypes", targets: ["NetworkTypes"]),
+        .library(
+            name: "ServiceProxy",
+            targets: ["CLinux", "Informer", "JSON", "KubernetesAPI", "ServiceProxy"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
@@ -196,7 +199,12 @@ let package = Package(
                 "Informer", "JSON", "KubernetesAPI", "NFTables", "Netlink", "NetworkTypes",
                 "TestSupport", .product(name: "Logging", package: "swift-log"),
             ]),
-        tests("Commands", ["JSON", "NetworkTypes", "TestSupport"]),
+        tests(
+            "Commands",
+            [
+                "JSON", "KubernetesAPI", "NetworkTypes",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]),
         .testTarget(
             name: "EndToEndTests", dependencies: ["JSON", "NetworkTypes", "TestSupport"],
             swiftSettings: settings),

@@ -140,7 +140,8 @@ struct ControlPlane: Sendable {
             authorityPEM: authority.certificatePEM, identity: client
         ).write(to: data.nodeKubeconfig(node.name))
         let server = try authority.issueServer(
-            commonName: "system:node:\(node.name)", dnsNames: [node.name], addresses: [node.address])
+            commonName: "system:node:\(node.name)", dnsNames: [node.name], addresses: [node.address]
+        )
         let paths = (
             certificate: "\(directory)/server.crt", key: "\(directory)/server.key",
             authority: "\(directory)/ca.crt"

@@ -42,7 +42,8 @@ struct NodeAgents: Sendable {
     private static func dns(_ options: AgentOptions) -> DNSAgent.Configuration {
         DNSAgent.Configuration(
             listenAddresses: [
-                SocketAddress(options.clusterDns, port: 53), SocketAddress(options.address, port: 53),
+                SocketAddress(options.clusterDns, port: 53),
+                SocketAddress(options.address, port: 53),
             ],
             clusterDomain: options.clusterDomain, serviceAddresses: [options.clusterDns],
             forwarders: options.forwarder.map { [SocketAddress($0, port: 53)] } ?? [],

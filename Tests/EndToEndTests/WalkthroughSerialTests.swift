@@ -190,11 +190,11 @@ struct Walkthrough {
         try eventually("the Service gets an address of the pool") {
             try address("hostname-svc-lb").hasPrefix("10.1.0.")
         }
-        let address = try address("hostname-svc-lb")
-        try eventually("the world outside reaches \(address)") {
-            try cluster.curl(address).hasPrefix("Hello")
+        let given = try address("hostname-svc-lb")
+        try eventually("the world outside reaches \(given)") {
+            try cluster.curl(given).hasPrefix("Hello")
         }
-        #expect(try cluster.answeringPods { try cluster.curl(address) }.count == 3)
+        #expect(try cluster.answeringPods { try cluster.curl(given) }.count == 3)
     }
 
     func step8TrafficPolicy() throws {
@@ -281,9 +281,9 @@ struct Walkthrough {
         try cluster.up()
         #expect(try addresses() == before)
         try cluster.kubectl("rollout", "status", "deployment/hostname-deployment", "--timeout=60s")
-        let address = try address("hostname-svc-lb")
+        let given = try address("hostname-svc-lb")
         try eventually("traffic flows again", withinSeconds: 30) {
-            try cluster.curl(address).hasPrefix("Hello")
+            try cluster.curl(given).hasPrefix("Hello")
         }
     }
 
