@@ -47,6 +47,15 @@ import Testing
             #expect(try await kubectl("get", "ns").contains("other"))
             #expect(
                 try await kubectl("delete", "svc", "web").hasPrefix("service \"web\" deleted"))
+            _ = try await kubectl("create", "secret", "generic", "s", "--from-literal=k=v")
+            _ = try await kubectl("label", "cm", "c", "tier=front")
+            #expect(
+                try await kubectl("get", "cm", "-l", "tier=front", "-o", "name") == "configmap/c\n")
+            _ = try await kubectl("create", "deployment", "d", "--image=portolan/hostname")
+            _ = try await kubectl("scale", "deployment", "d", "--replicas=3")
+            #expect(try await kubectl("get", "deploy", "d", "-o", "wide").contains("0/3"))
+            #expect(try await kubectl("explain", "service.spec").contains("clusterIP"))
+            #expect(try await kubectl("describe", "deploy", "d").contains("portolan/hostname"))
             let gone = try await fixture.kubectl(["get", "svc", "web"], program: program)
             #expect(gone.exitCode == 1)
             #expect(gone.errorOutput.contains("services \"web\" not found"))

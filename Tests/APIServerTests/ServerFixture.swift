@@ -73,10 +73,14 @@ struct ServerFixture: Sendable {
 
     // MARK: - kubectl
 
-    /// Every kubectl this machine has, oldest first.
+    /// Every kubectl this machine has, oldest first, with those that `PORTOLAN_KUBECTLS` (paths
+    /// with colons between) names before them.
     static var kubectls: [String] {
         let folder = "/usr/lib/google-cloud-sdk/bin"
-        let known = (27...40).map { "\(folder)/kubectl.1.\($0)" } + ["/usr/bin/kubectl"]
+        let named = getenv("PORTOLAN_KUBECTLS").map { String(cString: $0) } ?? ""
+        let known =
+            named.split(separator: ":").map(String.init)
+            + (27...40).map { "\(folder)/kubectl.1.\($0)" } + ["/usr/bin/kubectl"]
         let found = known.filter { access($0, X_OK) == 0 }
         return found.isEmpty ? ["kubectl"] : found
     }
