@@ -111,6 +111,43 @@ struct BlockFlags: OptionSet {
     static let pod = BlockFlags(rawValue: 8)
 }
 
+extension NameBlock {
+    /// Whether rendering `records` for `owner` would give this block again. Says no where that
+    /// would take rendering to find out; sets with additional records are such.
+    func isCurrent(_ records: NameRecords, owner: UInt32) -> Bool {
+        guard self.owner == owner, flags == records.flags, setCount == records.sets.count,
+            ownerCount == records.contributors.count
+        else { return false }
+        for (index, contributor) in records.contributors.enumerated()
+        where self.contributor(index) != contributor { return false }
+        for (index, wanted) in records.sets.enumerated() {
+            let found = set(index)
+            guard found.type == wanted.type.rawValue, found.answerCount == wanted.data.count,
+                found.additionalCount == 0, wanted.additionals.isEmpty,
+                holds(wanted, at: found.offset)
+            else { return false }
+        }
+        return true
+    }
+
+    private func holds(_ wanted: RecordSet, at start: Int) -> Bool {
+        var offset = start
+        for data in wanted.data {
+            let record = memory + offset
+            let ttl = record.loadUnaligned(fromByteOffset: 6, as: UInt32.self)
+            let length = record.loadUnaligned(fromByteOffset: 10, as: UInt16.self)
+            guard UInt32(bigEndian: ttl) == wanted.timeToLiveSeconds,
+                Int(UInt16(bigEndian: length)) == data.count,
+                data.withUnsafeBytes({ bytes in
+                    bytes.baseAddress.map { memcmp($0, record + 12, data.count) == 0 } ?? true
+                })
+            else { return false }
+            offset += 12 + data.count
+        }
+        return true
+    }
+}
+
 // MARK: - Rendering
 
 /// Records of one type at one name, before rendering.

@@ -58,4 +58,17 @@ extension NameBlock {
         }
         return result
     }
+
+    /// Whether this reverse block has `record` of `owner` and nothing else.
+    func isSoleContribution(_ record: ReverseRecord, of owner: UInt32) -> Bool {
+        guard ownerCount == 1, setCount == 1,
+            contributor(0) == owner | (record.isChosen ? Self.chosenMark : 0)
+        else { return false }
+        let set = set(0)
+        let target = record.target.wire
+        guard set.answerCount == 1, set.answerLength == 12 + target.count else { return false }
+        let data = UnsafeRawBufferPointer(
+            start: memory + set.offset + 12, count: target.count)
+        return data.elementsEqual(target)
+    }
 }

@@ -213,6 +213,14 @@ public final class Zone: @unchecked Sendable {
         // Blocks that were replaced are retired, not freed, until the end of this change.
         var kept: Set<UInt> = []
         for records in names {
+            if let existing = table.find(records.name.lowercased.wire),
+                existing.isCurrent(records, owner: number)
+            {
+                let address = UInt(bitPattern: existing.memory)
+                kept.insert(address)
+                current.append(address)
+                continue
+            }
             let fresh = NameBlock.make(records, owner: number, nameHash: table.nameHash)
             if let existing = table.find(fresh.hash, fresh.namePointer, fresh.nameLength) {
                 kept.insert(UInt(bitPattern: existing.memory))
@@ -255,6 +263,11 @@ public final class Zone: @unchecked Sendable {
     ) -> Bool {
         let name = DNSName(reverse: address)
         let existing = table.find(name.wire)
+        if let existing, records.count == 1, let only = records.first,
+            existing.isSoleContribution(only, of: number)
+        {
+            return false
+        }
         var contributions = (existing?.reverseContributions ?? []).filter { $0.owner != number }
         for record in records {
             contributions.append(
@@ -273,6 +286,11 @@ public final class Zone: @unchecked Sendable {
     /// Renders and inserts `records` unless the table has just that.
     @discardableResult
     func put(_ records: NameRecords, owner: UInt32) -> Bool {
+        if let existing = table.find(records.name.lowercased.wire),
+            existing.isCurrent(records, owner: owner)
+        {
+            return false
+        }
         let fresh = NameBlock.make(records, owner: owner, nameHash: table.nameHash)
         if let existing = table.find(fresh.hash, fresh.namePointer, fresh.nameLength),
             existing.isIdentical(to: fresh)
