@@ -29,17 +29,19 @@ struct ContainerRuntime: Sendable {
     /// Creates a container of the bundle: its process waits to be started.
     /// - Returns: the process id of its first process, in the machine's numbering.
     func create(
-        _ id: String, bundle: String, logPath: String, usesTerminal: Bool, keepsInput: Bool
+        _ id: String, bundle: String, logPath: String, usesTerminal: Bool,
+        input: ContainerSpecification.StandardInput
     ) async throws -> pid_t {
         try await Blocking.run {
             try createBlocking(
                 id, bundle: bundle, logPath: logPath, usesTerminal: usesTerminal,
-                keepsInput: keepsInput)
+                input: input)
         }
     }
 
     private func createBlocking(
-        _ id: String, bundle: String, logPath: String, usesTerminal: Bool, keepsInput: Bool
+        _ id: String, bundle: String, logPath: String, usesTerminal: Bool,
+        input: ContainerSpecification.StandardInput
     ) throws -> pid_t {
         unlink(exitDirectory + "/" + id)
         var arguments = [
@@ -50,7 +52,8 @@ struct ContainerRuntime: Sendable {
             "--runtime-arg", stateDirectory,
         ]
         if usesTerminal { arguments.append("--terminal") }
-        if keepsInput { arguments += ["--stdin", "--leave-stdin-open"] }
+        if input != .none { arguments.append("--stdin") }
+        if input == .open { arguments.append("--leave-stdin-open") }
         var command = Command(
             conmonPath, arguments, environment: Command.plainEnvironment + ["_OCI_SYNCPIPE=3"])
         let sync = try Pipe()

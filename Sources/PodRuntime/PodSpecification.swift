@@ -99,10 +99,20 @@ struct ContainerSpecification: Sendable, Hashable {
     var isSidecar: Bool
     var imagePullPolicy: String
     var usesTerminal: Bool
-    var keepsStandardInput: Bool
+    /// What the container's standard input is.
+    var standardInput: StandardInput
     var startupProbe: ProbeSpecification?
     var livenessProbe: ProbeSpecification?
     var readinessProbe: ProbeSpecification?
+
+    /// What a container reads from.
+    enum StandardInput: Sendable, Hashable {
+        case none
+        /// Open until the first client that attached has said all.
+        case once
+        /// Open for one client after another.
+        case open
+    }
 
     /// Reads an entry of `spec.containers` or `spec.initContainers`.
     init(json: JSONValue, isInit: Bool) {
@@ -113,7 +123,8 @@ struct ContainerSpecification: Sendable, Hashable {
         isSidecar = isInit && json["restartPolicy"]?.string == "Always"
         imagePullPolicy = json["imagePullPolicy"]?.string ?? "IfNotPresent"
         usesTerminal = json["tty"]?.bool ?? false
-        keepsStandardInput = json["stdin"]?.bool ?? false
+        standardInput =
+            json["stdin"]?.bool != true ? .none : json["stdinOnce"]?.bool == true ? .once : .open
         func probe(_ field: String) -> ProbeSpecification? {
             guard !isInit || json["restartPolicy"]?.string == "Always" else { return nil }
             return json[field].flatMap(ProbeSpecification.init(json:))

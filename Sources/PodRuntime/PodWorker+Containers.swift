@@ -284,7 +284,7 @@ extension PodWorker {
         }
         return try await runtime.create(
             id, bundle: directory, logPath: logPath, usesTerminal: container.usesTerminal,
-            keepsInput: container.keepsStandardInput)
+            input: container.standardInput)
     }
 
     private func user(_ container: ContainerSpecification, _ image: Image) throws -> ContainerUser {

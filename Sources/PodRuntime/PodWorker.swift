@@ -122,6 +122,10 @@ actor PodWorker {
                 } else {
                     suspects.insert(record.id)
                 }
+            } else if !hasMonitor(record) {
+                // Nobody takes the container's output or will tell its end: it begins anew.
+                kill(record.processID, SIGKILL)
+                await ended(name, id: record.id, exitCode: 137, reason: "ContainerMonitorLost")
             }
         }
         if machine.sandbox == .ready, !machine.isEnding { _ = try? await prepareVolumes() }
@@ -503,6 +507,13 @@ actor PodWorker {
             isAlive(record)
         else { return }
         kill(record.processID, signal)
+    }
+
+    /// True while the container's conmon runs.
+    func hasMonitor(_ record: ContainerRecord) -> Bool {
+        let file = containerDirectory(record.id) + "/conmon.pid"
+        guard let pid = Files.text(file).flatMap({ pid_t(trimmed($0)) }) else { return false }
+        return (Files.text("/proc/\(pid)/comm") ?? "").hasPrefix("conmon")
     }
 
     func isAlive(_ record: ContainerRecord) -> Bool {

@@ -91,19 +91,21 @@ import Testing
         try await NodeFixture.run { node in
             try await node.withServer { port in
                 try await node.create(
-                    "cat", spec(["cat"], ["stdin": true], pod: ["restartPolicy": "Never"]))
+                    "cat",
+                    spec(
+                        ["cat"], ["stdin": true, "stdinOnce": true],
+                        pod: ["restartPolicy": "Never"]))
                 try await node.waitFor("cat", "ready") { $0.isReady }
                 let output = try await Blocking.run {
                     let socket = try RawWebSocket(
                         port: port, path: "/attach/default/cat/main?input=1&output=1&error=1")
                     try socket.send(0, Array("hello\n".utf8))
-                    var output: [UInt8] = []
-                    while output.count < 6, let message = try socket.message() {
-                        if message.first == 1 { output += message.dropFirst() }
-                    }
-                    return output
+                    try socket.send(255, [0])
+                    return try socket.readAll()
                 }
-                #expect(output == Array("hello\n".utf8))
+                #expect(output[1] == Array("hello\n".utf8))
+                // Its input was for one client, so it has ended.
+                try await node.waitFor("cat", "succeeded") { $0.phase == "Succeeded" }
             }
         }
     }
