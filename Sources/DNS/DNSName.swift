@@ -156,9 +156,9 @@ public struct DNSName: Hashable, Sendable, CustomStringConvertible {
             }
     }
 
-    /// Hashes the lower-case bytes.
+    /// Hashes the lower-case bytes, eight at a time.
     public func hash(into hasher: inout Hasher) {
-        for byte in wire { hasher.combine(asciiLowercased(byte)) }
+        hasher.combine(NameHash.process.hash(wire))
     }
 
     /// The length in octets of the uncompressed name at `offset`, root octet included; nil where
