@@ -11,7 +11,10 @@ let settings: [SwiftSetting] = [
 /// Programs that measure; `make bench` runs them.
 let package = Package(
     name: "portolan-benchmarks",
-    dependencies: [.package(name: "portolan", path: "..")],
+    dependencies: [
+        .package(name: "portolan", path: ".."),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    ],
     targets: [
         .executableTarget(
             name: "DNSBenchmark",
@@ -20,6 +23,14 @@ let package = Package(
                 .product(name: "DNSServer", package: "portolan"),
                 .product(name: "NetworkTypes", package: "portolan"),
             ],
-            swiftSettings: settings)
+            swiftSettings: settings),
+        .executableTarget(
+            name: "ProxyBenchmark",
+            dependencies: [
+                .product(name: "NetworkTypes", package: "portolan"),
+                .product(name: "ServiceProxy", package: "portolan"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: settings),
     ]
 )

@@ -154,12 +154,12 @@ public enum CTKey: UInt32, Hashable, Sendable {
     /// Bits of `CTStatus`, 4 bytes.
     case status = 2
     case mark = 3
-    case l3protocol = 8
-    case transportProtocol = 11
+    case l3protocol = 7
+    case transportProtocol = 10
     /// A port of a tuple, 2 bytes.
-    case sourcePort = 12
-    case destinationPort = 13
-    case id = 17
+    case sourcePort = 11
+    case destinationPort = 12
+    case id = 23
     /// An IPv4 address of a tuple, in tables of any family.
     case sourceIPv4 = 19
     case destinationIPv4 = 20

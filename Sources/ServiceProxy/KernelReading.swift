@@ -11,8 +11,10 @@ struct KernelReading {
     var numbers: [Dispatch: UInt32] = [:]
     /// Chains that are there.
     var chains: Set<String> = []
-    /// The elements that Services account for.
+    /// The elements that Services account for; empty where only their digest was asked for.
     var elements: [ElementID: Value] = [:]
+    /// What the elements sum up to.
+    var digest = ElementDigest()
 
     /// True where the sets are those of this layout, so that elements can be compared.
     var hasCurrentLayout: Bool {
@@ -23,7 +25,11 @@ struct KernelReading {
     init() {}
 
     /// Reads a family's table.
-    init(_ ruleset: Ruleset, from backend: any NFTablesBackend) throws {
+    /// - Parameter keepsElements: false to learn only whether they are those expected, at a
+    ///   fraction of the memory and time.
+    init(
+        _ ruleset: Ruleset, from backend: any NFTablesBackend, keepsElements: Bool = true
+    ) throws {
         guard try backend.tables().contains(ruleset.table) else { return }
         exists = true
         chains = Set(try backend.chains(in: ruleset.table).map(\.name))
@@ -52,7 +58,9 @@ struct KernelReading {
         for set in ElementSet.allCases {
             for element in try backend.elements(of: set.named(in: ruleset)) {
                 let id = ElementID(family: ruleset.family, set: set, key: element.key)
-                elements[id] = set.value(of: element)
+                let value = set.value(of: element)
+                digest.add(id, value)
+                if keepsElements { elements[id] = value }
             }
         }
     }
@@ -67,6 +75,21 @@ struct KernelReading {
             changes.add(id, value)
         }
         return changes
+    }
+}
+
+/// A sum over elements that does not depend on their order. Equal digests mean equal elements but
+/// for one chance in 2^64 (hashes are seeded anew in every process).
+struct ElementDigest: Hashable, Sendable {
+    private var sum = 0
+    private var count = 0
+
+    mutating func add(_ id: ElementID, _ value: Value) {
+        var hasher = Hasher()
+        hasher.combine(id)
+        hasher.combine(value)
+        sum &+= hasher.finalize()
+        count += 1
     }
 }
 

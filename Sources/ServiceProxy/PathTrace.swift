@@ -80,6 +80,8 @@ public struct PathTrace: Sendable {
         var outcomes: [PacketOutcome] = []
         repeat {
             outcomes.append(isOwn ? kernel.emit(packet) : kernel.receive(packet))
+            // What this try made the copy remember of the client must not bind the next.
+            kernel.advance(milliseconds: Self.longestAffinityMilliseconds)
         } while draw.advance() && outcomes.count < Self.drawLimit
         let first = outcomes[0]
         (outcome, chances) = Self.summary(outcomes)
@@ -102,6 +104,8 @@ public struct PathTrace: Sendable {
 
     /// Draws tried at most: more endpoints than Kubernetes gives a Service.
     private static let drawLimit = 10_000
+    /// A little more than `sessionAffinityConfig.clientIP.timeoutSeconds` can be.
+    private static let longestAffinityMilliseconds: UInt64 = 86_401_000
 
     private static func summary(_ outcomes: [PacketOutcome]) -> (Outcome, [Chance]) {
         switch outcomes[0].fate {

@@ -59,6 +59,7 @@ extension Ruleset {
             transaction.flush(chain: dispatch.chainName, in: table)
             for rule in rules(for: dispatch) { transaction.add(rule) }
         }
+        if let remembering = dispatch.remembering { add(remembering, to: &transaction) }
         for set in treatmentMaps(of: dispatch) {
             transaction.add([treatmentElement(dispatch, number)], to: set)
         }

@@ -127,43 +127,60 @@ final class ProxyEngine {
             planner.adopt(reading.numbers, family)
         }
         var changes = PlannedChanges()
+        changes.elements.isKept = false
         compileDirty(&changes)
-        let desired = planner.allElements()
         for family in planner.families {
             let reading = readings[family] ?? KernelReading()
-            try load(family, desired: desired, over: reading)
+            if reading.exists {
+                try load(family, over: reading)
+            } else {
+                try loadFresh(family)
+            }
         }
         isLoaded = true
         finish(changes)
         try reconcileAllFlows()
     }
 
-    private func load(
-        _ family: IPAddress.Family, desired: [ElementID: Value], over reading: KernelReading
-    ) throws {
+    /// Fills tables that are not there yet, in chunks. Unknown addresses are refused only in the
+    /// end, so that no Service is refused because its turn has not come.
+    private func loadFresh(_ family: IPAddress.Family) throws {
         let ruleset = planner.ruleset(family)
-        let isFresh = !reading.exists
         var frame = Transaction()
-        if reading.exists, !reading.hasCurrentLayout { frame.destroy(ruleset.table) }
-        ruleset.addFrame(refusesUnknown: !isFresh, to: &frame)
+        ruleset.addFrame(refusesUnknown: false, to: &frame)
         for (dispatch, number) in planner.numbers(family) {
             ruleset.add(dispatch, number, to: &frame)
         }
-        let changes = reading.difference(to: desired, family)
-        let isReplaced = reading.exists && !reading.hasCurrentLayout
-        let parts = changes.transactions(
-            planner.ruleset, limit: isReplaced ? .max : Self.chunkLimit)
-        if isReplaced {
-            for part in parts { frame.append(part) }
-            try apply(frame)
-            return
+        try apply(frame)
+        var chunk = ElementChunk()
+        try planner.forEachFrontend(family) { elements in
+            chunk.append(elements)
+            if chunk.count >= Self.chunkLimit { try apply(chunk.take(ruleset)) }
+        }
+        try apply(chunk.take(ruleset))
+        var last = Transaction()
+        ruleset.addFrame(refusesUnknown: true, to: &last)
+        try apply(last)
+    }
+
+    /// Brings tables that are there to what memory says: in place where the layout is the same,
+    /// else all at once.
+    private func load(_ family: IPAddress.Family, over reading: KernelReading) throws {
+        let ruleset = planner.ruleset(family)
+        var frame = Transaction()
+        if !reading.hasCurrentLayout { frame.destroy(ruleset.table) }
+        ruleset.addFrame(refusesUnknown: true, to: &frame)
+        for (dispatch, number) in planner.numbers(family) {
+            ruleset.add(dispatch, number, to: &frame)
+        }
+        let changes = reading.difference(to: planner.allElements(), family)
+        guard reading.hasCurrentLayout else {
+            for part in changes.transactions(planner.ruleset) { frame.append(part) }
+            return try apply(frame)
         }
         try apply(frame)
-        for part in parts { try apply(part) }
-        if isFresh {
-            var last = Transaction()
-            ruleset.addFrame(refusesUnknown: true, to: &last)
-            try apply(last)
+        for part in changes.transactions(planner.ruleset, limit: Self.chunkLimit) {
+            try apply(part)
         }
     }
 
@@ -180,10 +197,9 @@ final class ProxyEngine {
     @discardableResult
     func audit() throws -> Int {
         var differences = 0
-        let desired = planner.allElements()
         for family in planner.families {
             let ruleset = planner.ruleset(family)
-            let reading = try KernelReading(ruleset, from: backend)
+            let reading = try KernelReading(ruleset, from: backend, keepsElements: false)
             var repair = Transaction()
             var isFrameIntact = reading.exists && reading.fingerprint == ruleset.fingerprint
             if isFrameIntact { isFrameIntact = try chainsAgree(ruleset, reading) }
@@ -197,9 +213,14 @@ final class ProxyEngine {
                 if isFrameIntact { differences += 1 }
                 ruleset.add(dispatch, number, to: &repair)
             }
-            let changes = reading.difference(to: desired, family)
-            differences += changes.count
-            for part in changes.transactions(planner.ruleset) { repair.append(part) }
+            var expected = ElementDigest()
+            planner.forEachFrontend(family) { for (id, value) in $0 { expected.add(id, value) } }
+            if reading.digest != expected {
+                let changes = try KernelReading(ruleset, from: backend)
+                    .difference(to: planner.allElements(), family)
+                differences += changes.count
+                for part in changes.transactions(planner.ruleset) { repair.append(part) }
+            }
             if !repair.isEmpty { try apply(repair) }
         }
         try sweepUnusedTreatments()
@@ -211,9 +232,12 @@ final class ProxyEngine {
     /// True where every chain has the rules it should have, counters aside.
     private func chainsAgree(_ ruleset: Ruleset, _ reading: KernelReading) throws -> Bool {
         var wanted = ruleset.fixedRules(refusesUnknown: true)
+        var rememberings: Set<Remembering> = []
         for dispatch in planner.numbers(ruleset.family).keys {
             wanted += ruleset.rules(for: dispatch)
+            if let remembering = dispatch.remembering { rememberings.insert(remembering) }
         }
+        wanted += rememberings.map(ruleset.rule(for:))
         let present = try backend.rules(in: ruleset.table, chain: nil)
         guard present.count == wanted.count, present.allSatisfy(\.isComplete) else { return false }
         let byChain = Dictionary(grouping: present.map(\.rule), by: \.chain)
@@ -225,7 +249,8 @@ final class ProxyEngine {
     }
 
     private func sweepUnusedTreatments() throws {
-        for (family, dispatch, number) in planner.forgetUnusedTreatments() {
+        let unused = planner.forgetUnusedTreatments()
+        for (family, dispatch, number) in unused {
             let ruleset = planner.ruleset(family)
             var transaction = Transaction()
             ruleset.remove(dispatch, number, from: &transaction)
@@ -233,6 +258,15 @@ final class ProxyEngine {
                 transaction.delete(chain: dispatch.chainName, in: ruleset.table)
             }
             try apply(transaction)
+        }
+        for family in planner.families {
+            let gone = Set(unused.filter { $0.0 == family }.compactMap(\.1.remembering))
+            let used = Set(planner.numbers(family).keys.compactMap(\.remembering))
+            for remembering in gone.subtracting(used) {
+                var transaction = Transaction()
+                planner.ruleset(family).remove(remembering, from: &transaction)
+                try apply(transaction)
+            }
         }
     }
 

@@ -131,8 +131,12 @@ final class ProxyWorker: @unchecked Sendable {
                 status.advance(to: taken.revision)
             }
             if monotonicNanoseconds() >= nextAudit {
+                let start = monotonicNanoseconds()
                 if taken.isComplete, retry == nil { audit() }
-                nextAudit = monotonicNanoseconds() + UInt64(auditPeriodSeconds) * 1_000_000_000
+                // Changes wait while an audit runs: it takes a two-hundredth of the time at most.
+                let end = monotonicNanoseconds()
+                nextAudit =
+                    end + max(UInt64(auditPeriodSeconds) * 1_000_000_000, (end - start) * 200)
             }
             for job in taken.jobs { job(engine) }
             if taken.isStopped {

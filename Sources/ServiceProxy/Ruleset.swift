@@ -34,7 +34,7 @@ struct Ruleset: Sendable {
     let options: RulesetOptions
 
     /// Counts changes of the layout that an older table could not take over element by element.
-    static let layoutVersion = 2
+    static let layoutVersion = 3
 
     var table: Table { Table(family == .ipv4 ? .ip : .ip6, options.tableName) }
 
@@ -135,6 +135,17 @@ struct Ruleset: Sendable {
         return set
     }
 
+    /// (address, protocol, port) of frontends with affinity → how clients are remembered.
+    var sticky: NamedSet {
+        declare("sticky", [address, .inetProtocol, .inetService], .value([.classID]))
+    }
+    /// The same for node ports.
+    var nodePortSticky: NamedSet {
+        declare("node-port-sticky", [.inetProtocol, .inetService], .value([.classID]))
+    }
+    /// How clients are remembered → chain.
+    var rememberers: NamedSet { declare("rememberers", [.classID], .verdict) }
+
     /// Clients remembered in a family; those beyond are balanced without affinity.
     static let affinityLimit: UInt32 = 1 << 20
 
@@ -143,7 +154,9 @@ struct Ruleset: Sendable {
         [
             treatments, guardedTreatments, shortCircuitTreatments, services, nodePorts, endpoints,
             nodePortEndpoints, shortCircuits,
-            nodePortShortCircuits, guarded, allowedSources, hairpins, locallyServed, affinity,
+            nodePortShortCircuits, guarded, allowedSources, hairpins, locallyServed, sticky,
+            nodePortSticky,
+            rememberers, affinity,
             nodePortAffinity,
         ]
     }
@@ -171,14 +184,16 @@ struct Ruleset: Sendable {
     /// earlier ones only. Base chains come last.
     var fixedChains: [Chain] {
         Ending.allCases.map { Chain($0.rawValue, in: table) }
-            + ["service-range", "short-circuit", "node-port-short-circuit", "guard"].map {
-                Chain($0, in: table)
-            } + forwardChain + [
-                Chain(
-                    "postrouting", in: table, hook: ChainHook(.nat, .postrouting, priority: 100)),
-                Chain("prerouting", in: table, hook: ChainHook(.nat, .prerouting, priority: -100)),
-                Chain("output", in: table, hook: ChainHook(.nat, .output, priority: -100)),
-            ]
+            + ["service-range", "short-circuit", "node-port-short-circuit", "guard", "remember"].map
+        {
+            Chain($0, in: table)
+        } + forwardChain + [
+            Chain(
+                "postrouting", in: table, hook: ChainHook(.nat, .postrouting, priority: 100)),
+            Chain("input", in: table, hook: ChainHook(.nat, .input, priority: 100)),
+            Chain("prerouting", in: table, hook: ChainHook(.nat, .prerouting, priority: -100)),
+            Chain("output", in: table, hook: ChainHook(.nat, .output, priority: -100)),
+        ]
     }
 
     private var forwardChain: [Chain] {
@@ -217,7 +232,10 @@ struct Ruleset: Sendable {
                 [.lookup(key(.address) + [source], in: allowedSources.name)]
                     + treatment(key(.address), through: guarded, to: guardedTreatments)))
         rules.append(rule("guard", [.verdict(.goto(Ending.sourceNotAllowed.rawValue))]))
+        rules += rememberRules
         rules += postroutingRules
+        // A connection to an endpoint in the node's own network ends here.
+        rules.append(remembering("input"))
         if options.dropsInvalidPackets {
             rules.append(
                 rule(
@@ -246,9 +264,8 @@ struct Ruleset: Sendable {
         [
             rule(
                 "postrouting", [.match(noneOf: .dnat), .verdict(.accept)], comment: fingerprint),
-            rule(
-                "postrouting",
-                [.setMeta(.priority, .constant(Value(.number(0))))]),
+            remembering("postrouting"),
+            rule("postrouting", [.setMeta(.priority, .constant(Value(.number(0))))]),
             rule(
                 "postrouting",
                 [

@@ -5,6 +5,7 @@ import NetworkTypes
 /// leads to endpoints comes after the endpoints.
 enum ElementSet: Int, Hashable, Sendable, CaseIterable {
     case endpoints, nodePortEndpoints, hairpins, allowedSources, locallyServed
+    case sticky, nodePortSticky
     case shortCircuits, nodePortShortCircuits, guarded
     case services, nodePorts
 
@@ -16,6 +17,8 @@ enum ElementSet: Int, Hashable, Sendable, CaseIterable {
         case .hairpins: ruleset.hairpins
         case .allowedSources: ruleset.allowedSources
         case .locallyServed: ruleset.locallyServed
+        case .sticky: ruleset.sticky
+        case .nodePortSticky: ruleset.nodePortSticky
         case .shortCircuits: ruleset.shortCircuits
         case .nodePortShortCircuits: ruleset.nodePortShortCircuits
         case .guarded: ruleset.guarded
@@ -70,12 +73,15 @@ struct ElementChanges: Sendable {
     }
 
     private(set) var changes: [ElementID: Change] = [:]
+    /// False where the changes are not asked for, because all is loaded anew.
+    var isKept = true
 
     var isEmpty: Bool { changes.isEmpty }
     var count: Int { changes.count }
 
     /// Removes an element that is there with `value`.
     mutating func remove(_ id: ElementID, _ value: Value) {
+        guard isKept else { return }
         if var change = changes[id] {
             change.new = nil
             store(change, id)
@@ -86,6 +92,7 @@ struct ElementChanges: Sendable {
 
     /// Adds an element that is not there, or no longer.
     mutating func add(_ id: ElementID, _ value: Value) {
+        guard isKept else { return }
         if var change = changes[id] {
             change.new = value
             store(change, id)
@@ -110,9 +117,9 @@ struct ElementChanges: Sendable {
             let bucket = Bucket(set: id.set, family: id.family)
             if let new = change.new {
                 writes[bucket, default: []].append(
-                    (element(id, new), change.old != nil))
+                    (id.element(new), change.old != nil))
             } else {
-                removals[bucket, default: []].append(element(id, change.old ?? Value()))
+                removals[bucket, default: []].append(id.element(change.old ?? Value()))
             }
         }
         var parts: [Transaction] = []
@@ -158,12 +165,37 @@ struct ElementChanges: Sendable {
             (left.set.rawValue, left.family.rawValue) < (right.set.rawValue, right.family.rawValue)
         }
     }
+}
 
-    private func element(_ id: ElementID, _ value: Value) -> Element {
-        switch id.set {
-        case .hairpins, .locallyServed: Element(id.key)
-        case .allowedSources: Element(id.key, lastKey: value)
-        default: Element(id.key, .value(value))
+extension ElementID {
+    /// The element as the kernel is given it.
+    func element(_ value: Value) -> Element {
+        switch set {
+        case .hairpins, .locallyServed: Element(key)
+        case .allowedSources: Element(key, lastKey: value)
+        default: Element(key, .value(value))
         }
+    }
+}
+
+/// Gathers elements for tables that have none yet.
+struct ElementChunk {
+    private var elements = [[Element]](repeating: [], count: ElementSet.allCases.count)
+    private(set) var count = 0
+
+    mutating func append(_ entries: [(ElementID, Value)]) {
+        for (id, value) in entries { elements[id.set.rawValue].append(id.element(value)) }
+        count += entries.count
+    }
+
+    /// The transaction that adds what was gathered; the chunk is empty afterwards.
+    mutating func take(_ ruleset: Ruleset) -> Transaction {
+        var transaction = Transaction()
+        for set in ElementSet.allCases {
+            transaction.add(elements[set.rawValue], to: set.named(in: ruleset))
+            elements[set.rawValue].removeAll(keepingCapacity: true)
+        }
+        count = 0
+        return transaction
     }
 }

@@ -74,21 +74,31 @@ struct RulesetPlanner: Sendable {
     /// Every element that should be there now.
     func allElements() -> [ElementID: Value] {
         var all: [ElementID: Value] = [:]
-        for (key, rules) in services {
-            for (frontend, entry) in Self.byFrontend(rules) where owners[frontend] == key {
-                for (id, value) in elements(entry) { all[id] = value }
-            }
-        }
-        for (address, count) in hairpinUses where count > 0 && families.contains(address.family) {
-            all[hairpin(address)] = Value()
-        }
-        for address in options.locallyServedAddresses where families.contains(address.family) {
-            all[
-                ElementID(
-                    family: address.family, set: .locallyServed, key: Value(.address(address)))] =
-                Value()
+        for family in families {
+            forEachFrontend(family) { for (id, value) in $0 { all[id] = value } }
         }
         return all
+    }
+
+    /// Calls `body` with the elements of every frontend of a family, those without frontend first.
+    func forEachFrontend(
+        _ family: IPAddress.Family, _ body: ([(ElementID, Value)]) throws -> Void
+    ) rethrows {
+        try body(
+            hairpinUses.keys.filter { $0.family == family }.map { (hairpin($0), Value()) }
+                + options.locallyServedAddresses.filter { $0.family == family }.map {
+                    (
+                        ElementID(
+                            family: family, set: .locallyServed, key: Value(.address($0))), Value()
+                    )
+                })
+        for (key, rules) in services {
+            for port in rules.ports where port.family == family {
+                for frontend in port.frontends where owners[frontend.frontend] == key {
+                    try body(elements(Entry(rules: frontend, port: port)))
+                }
+            }
+        }
     }
 
     /// Treatments no frontend uses any more; their chains can go.
@@ -278,6 +288,13 @@ struct RulesetPlanner: Sendable {
             }
         } else {
             lead(isAddress ? .services : .nodePorts, to: rules.dispatch)
+        }
+        if let remembering = rules.remembering {
+            heads.append(
+                (
+                    ElementID(isAddress ? .sticky : .nodePortSticky, frontend),
+                    Value(.number(remembering.number))
+                ))
         }
         if let shortCircuit = rules.shortCircuit {
             lead(isAddress ? .shortCircuits : .nodePortShortCircuits, to: shortCircuit)

@@ -102,86 +102,14 @@ extension Ruleset {
             name: isAddress ? endpoints.name : nodePortEndpoints.name,
             fields: [family == .ipv4 ? .ipv4Address : .ipv6Address, .inetService])
         let plain: [Statement] = [.destinationNAT(table.family, to: map)]
-        guard let seconds = dispatch.affinityTimeoutSeconds else { return [plain] }
-        let set = isAddress ? affinity.name : nodePortAffinity.name
-        let milliseconds = UInt64(seconds) * 1000
+        guard dispatch.affinityTimeoutSeconds != nil else { return [plain] }
+        let remembered = Selector.map(
+            [source] + key(dispatch.kind), name: isAddress ? affinity.name : nodePortAffinity.name,
+            fields: [family == .ipv4 ? .ipv4Address : .ipv6Address, .inetService])
         return [
-            [.expressions(recalling(dispatch.kind, map: map, set: set, milliseconds))],
-            [.expressions(learning(dispatch.kind, map: map, set: set, milliseconds))],
-            plain,  // where the set is full
+            [.setMark(bits: options.rememberBit)],
+            [.destinationNAT(table.family, to: remembered)],
+            plain,
         ]
-    }
-
-    /// Sends a client that is known to its endpoint, and starts its timeout anew. Ends the rule
-    /// where the client is unknown.
-    private func recalling(
-        _ kind: FrontendKind, map: Selector, set: String, _ timeoutMilliseconds: UInt64
-    ) -> [Expression] {
-        var expressions: [Expression] = []
-        let data = load([source] + key(kind), into: 0, &expressions)
-        expressions.append(.map(set, key: .first, into: Register(data)))
-        expressions.append(
-            .dynamicSet(
-                DynamicSet(
-                    .update, set: set, key: .first, data: Register(data),
-                    timeoutMilliseconds: timeoutMilliseconds)))
-        expressions.append(.nat(nat(address: data)))
-        return expressions
-    }
-
-    /// Draws an endpoint, remembers it for the client, and sends the client there: one draw for
-    /// both, which is why the registers are chosen by hand.
-    private func learning(
-        _ kind: FrontendKind, map: Selector, set: String, _ timeoutMilliseconds: UInt64
-    ) -> [Expression] {
-        var expressions: [Expression] = []
-        let clientKey = load([map], into: 0, &expressions)
-        load([source] + key(kind), into: clientKey, &expressions)
-        expressions.append(
-            .dynamicSet(
-                DynamicSet(
-                    .update, set: set, key: Register(clientKey), data: .first,
-                    timeoutMilliseconds: timeoutMilliseconds)))
-        expressions.append(.nat(nat(address: 0)))
-        return expressions
-    }
-
-    private func nat(address: UInt32) -> NAT {
-        let addressRegisters: UInt32 = family == .ipv4 ? 1 : 4
-        return NAT(
-            .destination, family: table.family, address: Register(address),
-            port: Register(address + addressRegisters))
-    }
-
-    /// Loads selectors side by side from a register on, and returns the first free one.
-    @discardableResult
-    private func load(
-        _ selectors: [Selector], into first: UInt32, _ expressions: inout [Expression]
-    ) -> UInt32 {
-        var next = first
-        for selector in selectors {
-            append(selector, into: next, &expressions)
-            next += UInt32((selector.byteCount + 3) / 4)
-        }
-        return next
-    }
-
-    private func append(
-        _ selector: Selector, into index: UInt32, _ expressions: inout [Expression]
-    ) {
-        let register = Register(index)
-        switch selector {
-        case .payload(let base, let offset, let byteCount):
-            expressions.append(
-                .payload(base, offset: offset, byteCount: byteCount, into: register))
-        case .meta(let key): expressions.append(.meta(key, into: register))
-        case .numberGenerator(let generator, let modulus, let offset):
-            expressions.append(
-                .numberGenerator(generator, modulus: modulus, offset: offset, into: register))
-        case .map(let key, let name, _):
-            load(key, into: index, &expressions)
-            expressions.append(.map(name, key: register, into: register))
-        case .ct, .fib, .hash, .bitwise, .constant: break  // no key of this ruleset has them
-        }
     }
 }

@@ -182,5 +182,22 @@ import Testing
         #expect(unknown.outcome == .refused)
         #expect(unknown.sentences.contains { $0.contains("no Service has this port") })
         #expect(try trace("8.8.8.8", 80).outcome == .untouched)
+        // With affinity each endpoint has its chance until the client has been there.
+        var object = service
+        object["spec", "sessionAffinity"] = "ClientIP"
+        let sticky = try Service(json: object)
+        engine.note(sticky.key, service: sticky)
+        var two = self.slice(2)
+        two["endpoints"] = [
+            ["addresses": ["10.244.0.2"]], ["addresses": ["10.244.0.3"]],
+        ]
+        let slice = try EndpointSlice(json: two)
+        engine.note(slice.key, slice: slice)
+        try engine.flush()
+        #expect(try trace("10.96.0.1", 80).chances.map(\.probability) == [0.5, 0.5])
+        let seen = kernel.receive(
+            Packet(.tcp, from: .v4(0x0AF4_0009), 4000, to: .v4(0x0A60_0001), 80))
+        let after = try trace("10.96.0.1", 80)
+        #expect(after.chances.map(\.address) == [seen.packet.destination])
     }
 }
