@@ -35,8 +35,12 @@ struct Bootstrap: Sendable {
         let namespace = object["metadata", "namespace"]?.string
         let key = registry.key(kind, namespace: namespace, name: name)
         guard registry.store.get(key) == nil else { return }
-        _ = try await registry.create(
-            kind, namespace: namespace, SentObject(json: object), options: .internalWrite)
+        do {
+            _ = try await registry.create(
+                kind, namespace: namespace, SentObject(json: object), options: .internalWrite)
+        } catch let error as StatusError where error.isAlreadyExists {
+            // Controllers in the same process make the namespaces as well: who comes first wins.
+        }
     }
 
     private func replace(_ resource: Resource, _ object: JSONValue) async throws {

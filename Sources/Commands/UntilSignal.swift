@@ -5,12 +5,15 @@ import UnixSignals
 /// Runs tasks until one fails or the process is asked to end (SIGTERM, SIGINT).
 enum UntilSignal {
     /// Runs what `body` adds to the group. At a signal every task is cancelled and awaited.
+    /// - Parameter overdue: called on a thread of its own where tasks have not ended some time after
+    ///   they were cancelled; it must end the process.
     /// - Throws: the first failure of a task.
     static func run(
-        _ body: (inout ThrowingTaskGroup<Void, any Error>) async throws -> Void
+        overdue: @escaping @Sendable () -> Never = { exit(1) }, _ body: (inout ThrowingTaskGroup<Void, any Error>) async throws -> Void
     ) async throws {
         let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
         var failure: (any Error)?
+        var watchdog: Watchdog?
         try await withThrowingTaskGroup(of: Void.self) { group in
             try await body(&group)
             group.addTask {
@@ -20,6 +23,7 @@ enum UntilSignal {
                 while try await group.next() != nil {}
             } catch {
                 group.cancelAll()
+                watchdog = try? Watchdog(graceSeconds, overdue)
                 if !(error is SignalReceived) { failure = error }
                 while let result = await group.nextResult() {
                     if case .failure(let error) = result, !(error is CancellationError) {
@@ -28,7 +32,28 @@ enum UntilSignal {
                 }
             }
         }
+        watchdog?.dismiss()
         if let failure { throw failure }
+    }
+
+    /// Calls `overdue` on a thread of its own unless it is dismissed in time.
+    private struct Watchdog: Sendable {
+        private let writing: Int32
+
+        init(_ seconds: Int32, _ overdue: @escaping @Sendable () -> Never) throws {
+            let pipe = try FileSystem.makePipe()
+            writing = pipe.writing
+            OneShotThread.start {
+                var poller = pollfd(fd: pipe.reading, events: Int16(POLLIN), revents: 0)
+                let count = poll(&poller, 1, seconds * 1000)
+                close(pipe.reading)
+                guard count == 0 else { return }
+                Console.error("portolan: not everything ended within \(seconds) s")
+                overdue()
+            }
+        }
+
+        func dismiss() { close(writing) }
     }
 
     /// Keeps a task alive until it is cancelled.
@@ -40,6 +65,9 @@ enum UntilSignal {
             continuation.finish()
         }
     }
+
+    /// How long tasks may take to end, in seconds: pods get their grace period meanwhile.
+    private static let graceSeconds: Int32 = 30
 
     private struct SignalReceived: Error {}
 }

@@ -91,7 +91,11 @@ struct Standalone: Sendable {
         let kubeconfig = kubeconfigPath ?? data.adminKubeconfig
         try plane.writeAdminKubeconfig(to: kubeconfig)
         let progress = NodeProgress(topology.nodes.count)
-        try await UntilSignal.run { group in
+        let overdue: @Sendable () -> Never = {
+            try? CleanUp.run(name: topology.name, data: data)
+            exit(1)
+        }
+        try await UntilSignal.run(overdue: overdue) { group in
             plane.start(in: &group, loadBalancer: loadBalancer)
             group.addTask {
                 _ = try await plane.server.waitUntilListening()

@@ -9,8 +9,11 @@ import Synchronization
 public final class Informer<Object: KubernetesObject>: Sendable {
     /// One change: old is nil for an added object, new is nil for a deleted one.
     public struct Change: Sendable {
+        /// The key.
         public let key: ObjectKey
+        /// The object before; nil where it was added.
         public let old: Object?
+        /// The object after; nil where it was deleted.
         public let new: Object?
     }
 
@@ -25,6 +28,7 @@ public final class Informer<Object: KubernetesObject>: Sendable {
     private struct State {
         var objects: [ObjectKey: Object] = [:]
         var isSynced = false
+        var hasEnded = false
         var waiters: [CheckedContinuation<Void, Never>] = []
     }
 
@@ -56,15 +60,30 @@ public final class Informer<Object: KubernetesObject>: Sendable {
     /// Every cached object, in no order.
     public var objects: [Object] { state.withLock { Array($0.objects.values) } }
 
-    /// Returns when the first list has been delivered.
+    /// Returns when the first list has been delivered, when `run` has ended, or when the task is
+    /// cancelled.
     public func waitUntilSynced() async {
-        await withCheckedContinuation { continuation in
-            let isSynced = state.withLock { state in
-                if !state.isSynced { state.waiters.append(continuation) }
-                return state.isSynced
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let isOver = state.withLock { state in
+                    let isOver = state.isSynced || state.hasEnded || Task.isCancelled
+                    if !isOver { state.waiters.append(continuation) }
+                    return isOver
+                }
+                if isOver { continuation.resume() }
             }
-            if isSynced { continuation.resume() }
+        } onCancel: {
+            // Who else waits asks again: `isSynced` tells whether the wait was in vain.
+            release()
         }
+    }
+
+    private func release() {
+        let waiters = state.withLock { state in
+            defer { state.waiters = [] }
+            return state.waiters
+        }
+        for waiter in waiters { waiter.resume() }
     }
 
     /// Lists and watches until the task is cancelled. Failures are logged and retried with growing
@@ -92,12 +111,8 @@ public final class Informer<Object: KubernetesObject>: Sendable {
                 try? await Task.sleep(for: backoff.pause(attempt: attempt))
             }
         }
-        let waiters = state.withLock { state in
-            let waiters = state.waiters
-            state.waiters = []
-            return waiters
-        }
-        for waiter in waiters { waiter.resume() }
+        state.withLock { $0.hasEnded = true }
+        release()
     }
 
     private func relist(_ handler: @Sendable (Notice) async -> Void) async throws -> String {

@@ -41,8 +41,8 @@ final class StandaloneFixture: Sendable {
     ) throws {
         let fixture = StandaloneFixture(extraArguments: extraArguments)
         defer { fixture.tearDown() }
-        try fixture.up()
         do {
+            try fixture.up()
             try body(fixture)
         } catch {
             print("--- \(fixture.name): log of the failed cluster\n\(fixture.logTail)")
@@ -112,7 +112,8 @@ final class StandaloneFixture: Sendable {
         let logs = try? Command.run([
             "sh", "-c", "tail -n 40 \(dataDirectory)/nodes/*/agent.log",
         ])
-        return own + (logs?.output ?? "")
+        let processes = try? Command.run(["pgrep", "-af", "portolan .*\(name)"])
+        return own + (logs?.output ?? "") + (processes?.output ?? "")
     }
 
     private func tearDown() {
