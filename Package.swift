@@ -144,7 +144,8 @@ let package = Package(
             "Commands",
             [
                 "APIServer", "AddressPools", "CLinux", "Controllers", "DNSServer", "Informer",
-                "JSON", "KubernetesAPI", "NFTables", "Netlink", "NetworkTypes", "PodRuntime", "ServiceProxy",
+                "JSON", "KubernetesAPI", "NFTables", "Netlink", "NetworkTypes", "PodRuntime",
+                "ServiceProxy",
                 "Speaker", "Store",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
@@ -190,7 +191,8 @@ let package = Package(
         tests(
             "Speaker",
             [
-                "ARP", "AddressPools", "Informer", "JSON", "KubernetesAPI", "Netlink", "NetworkTypes",
+                "ARP", "AddressPools", "Informer", "JSON", "KubernetesAPI", "Netlink",
+                "NetworkTypes",
                 "TestSupport",
             ]),
         tests(

@@ -9,7 +9,8 @@ enum UntilSignal {
     ///   they were cancelled; it must end the process.
     /// - Throws: the first failure of a task.
     static func run(
-        overdue: @escaping @Sendable () -> Never = { exit(1) }, _ body: (inout ThrowingTaskGroup<Void, any Error>) async throws -> Void
+        overdue: @escaping @Sendable () -> Never = { exit(1) },
+        _ body: (inout ThrowingTaskGroup<Void, any Error>) async throws -> Void
     ) async throws {
         let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
         var failure: (any Error)?
