@@ -160,7 +160,9 @@ let package = Package(
         tests("JSON"),
         tests("KubernetesAPI", ["JSON", "NetworkTypes"]),
         tests("Store", ["JSON", "KubernetesAPI", "TestSupport"]),
-        tests("Informer", ["JSON", "KubernetesAPI"]),
+        tests(
+            "Informer",
+            ["JSON", "KubernetesAPI", .product(name: "Logging", package: "swift-log")]),
         tests(
             "APIServer",
             [

@@ -26,7 +26,7 @@ public enum SpeakerSecret {
                 "metadata": [
                     "name": .string(own.name), "namespace": .string(own.namespace),
                 ],
-                "data": .object([dataKey: .string(KubernetesAPI.Base64.encode(bytes))]),
+                "data": .object([dataKey: .string(Base64.encode(bytes))]),
             ]
             do {
                 _ = try await client.create(.secrets, object)
@@ -39,7 +39,7 @@ public enum SpeakerSecret {
     /// The bytes in a Secret; nil where it has none of that key.
     public static func bytes(_ secret: Object?) -> [UInt8]? {
         guard let text = secret?.json["data", dataKey]?.string,
-            let bytes: [UInt8] = KubernetesAPI.Base64.decode(text), !bytes.isEmpty
+            let bytes: [UInt8] = Base64.decode(text), !bytes.isEmpty
         else { return nil }
         return bytes
     }

@@ -1,4 +1,5 @@
 import Glibc
+import KubernetesAPI
 import Yams
 
 /// Where an API server is and how to speak to it: read from a kubeconfig or from the service
@@ -50,7 +51,7 @@ extension ClientConfiguration {
         func fail(_ text: String) -> Failure { Failure(description: "kubeconfig \(path): \(text)") }
         let text = String(decoding: try Self.readFile(path), as: UTF8.self)
         guard let root = try Yams.compose(yaml: text) else { throw fail("it is empty") }
-        func entry(_ list: String, _ name: String, _ member: String) throws -> Node {
+        func entry(_ list: String, _ name: String, _ member: String) throws -> Yams.Node {
             for item in root[list]?.sequence ?? [] where item["name"]?.string == name {
                 if let found = item[member] { return found }
             }
@@ -70,7 +71,7 @@ extension ClientConfiguration {
         let folder = path.split(separator: "/", omittingEmptySubsequences: false).dropLast()
             .joined(separator: "/")
         /// The bytes of `NAME-data` (base64) or of the file that `NAME` names.
-        func material(_ node: Node, _ name: String) throws -> [UInt8]? {
+        func material(_ node: Yams.Node, _ name: String) throws -> [UInt8]? {
             if let data = node[name + "-data"]?.string {
                 guard let bytes = Base64.decode(data) else {
                     throw fail("\(name)-data is no base64")
@@ -126,59 +127,5 @@ extension ClientConfiguration {
                 throw Failure(description: "\(path): larger than 1 MiB")
             }
         }
-    }
-}
-
-/// Base64 (RFC 4648, section 4), enough to read kubeconfigs and Secrets without Foundation.
-public enum Base64 {
-    /// Decodes text with padding; white space is skipped; nil for anything else.
-    public static func decode(_ text: String) -> [UInt8]? {
-        var bytes: [UInt8] = []
-        var accumulator: UInt32 = 0
-        var bits = 0
-        var padding = 0
-        for byte in text.utf8 {
-            let digit: UInt32
-            switch byte {
-            case UInt8(ascii: "A")...UInt8(ascii: "Z"): digit = UInt32(byte) - 65
-            case UInt8(ascii: "a")...UInt8(ascii: "z"): digit = UInt32(byte) - 71
-            case UInt8(ascii: "0")...UInt8(ascii: "9"): digit = UInt32(byte) + 4
-            case UInt8(ascii: "+"): digit = 62
-            case UInt8(ascii: "/"): digit = 63
-            case UInt8(ascii: "="):
-                padding += 1
-                continue
-            case 0x20, 0x0A, 0x0D, 0x09: continue
-            default: return nil
-            }
-            guard padding == 0 else { return nil }
-            accumulator = accumulator << 6 | digit
-            bits += 6
-            if bits >= 8 {
-                bits -= 8
-                bytes.append(UInt8(truncatingIfNeeded: accumulator >> UInt32(bits)))
-            }
-        }
-        return padding <= 2 ? bytes : nil
-    }
-
-    /// Encodes bytes with padding.
-    public static func encode(_ bytes: some Collection<UInt8>) -> String {
-        let digits = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
-        var output: [UInt8] = []
-        output.reserveCapacity((bytes.count + 2) / 3 * 4)
-        var accumulator: UInt32 = 0
-        var bits = 0
-        for byte in bytes {
-            accumulator = accumulator << 8 | UInt32(byte)
-            bits += 8
-            while bits >= 6 {
-                bits -= 6
-                output.append(digits[Int(accumulator >> UInt32(bits) & 63)])
-            }
-        }
-        if bits > 0 { output.append(digits[Int(accumulator << UInt32(6 - bits) & 63)]) }
-        while output.count % 4 != 0 { output.append(UInt8(ascii: "=")) }
-        return String(decoding: output, as: UTF8.self)
     }
 }

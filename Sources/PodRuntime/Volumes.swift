@@ -251,10 +251,10 @@ struct ObjectData: Sendable {
     init(_ object: JSONValue) {
         let isSecret = object["kind"]?.string == "Secret" || object["type"] != nil
         for (key, text) in object["data"]?.stringMap ?? [:] {
-            values[key] = isSecret ? KubernetesAPI.Base64.decode(text) ?? [] : Array(text.utf8)
+            values[key] = isSecret ? Base64.decode(text) ?? [] : Array(text.utf8)
         }
         for (key, text) in object["binaryData"]?.stringMap ?? [:] {
-            values[key] = KubernetesAPI.Base64.decode(text) ?? []
+            values[key] = Base64.decode(text) ?? []
         }
         for (key, text) in object["stringData"]?.stringMap ?? [:] { values[key] = Array(text.utf8) }
     }
