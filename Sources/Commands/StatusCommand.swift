@@ -110,6 +110,12 @@ struct StatusReport: Sendable {
             let reason = warnings[service.metadata.uid] ?? "waits for an address"
             found.append("  service \(service.key): \(reason)")
         }
+        for service in services.sorted(by: { $0.key < $1.key }) {
+            guard let warning = warnings[service.metadata.uid],
+                warning.hasPrefix("LocalhostPortTaken")
+            else { continue }
+            found.append("  service \(service.key): \(warning)")
+        }
         for pod in pods.sorted(by: { $0.key < $1.key })
         where !pod.isReady && !pod.isFinished && !pod.isTerminating {
             let reason = warnings[pod.metadata.uid] ?? "is \(pod.phase), not ready"

@@ -97,6 +97,11 @@ struct Standalone: Sendable {
         }
         try await UntilSignal.run(overdue: overdue) { group in
             plane.start(in: &group, loadBalancer: loadBalancer)
+            if localhost, let node = topology.nodes.first {
+                let forwarder = LocalhostForwarder(
+                    client: plane.client, nodeAddress: node.address, logger: plane.logger)
+                group.addTask { await forwarder.run() }
+            }
             group.addTask {
                 _ = try await plane.server.waitUntilListening()
                 console.step("API server at https://127.0.0.1:\(topology.apiPort)")
