@@ -71,6 +71,12 @@ public struct StoredObject: Sendable {
     /// The row in the database, kept over all states of an object.
     var rowID: Int64 { storage.rowID }
 
+    /// The same object with another revision: what a dry run shows, which makes no revision.
+    /// - Throws: `JSONParseError`; the store wrote these bytes, so only damage can cause it.
+    public func stamped(with revision: Int64) throws -> StoredObject {
+        StoredObject(key: key, revision: revision, rowID: rowID, stamping: try decoded())
+    }
+
     /// Parses `bytes`.
     /// - Throws: `JSONParseError`; the store wrote these bytes, so only damage can cause it.
     public func decoded() throws -> JSONValue { try JSONValue(parsing: storage.bytes) }

@@ -232,6 +232,10 @@ struct Walkthrough {
             environment: ["HOME": cluster.dataDirectory])
         #expect(diff.exitCode == 1)
         #expect(diff.output.contains("strictARP: true"))
+        let changes = diff.output.split(separator: "\n").filter {
+            ($0.hasPrefix("+") || $0.hasPrefix("-")) && !$0.hasPrefix("+++") && !$0.hasPrefix("---")
+        }
+        #expect(changes.count == 2, "\(diff.output)")
         try Command.check(
             ["sh", "-c", "\(pipeline) apply -f - -n kube-system"],
             environment: ["HOME": cluster.dataDirectory])

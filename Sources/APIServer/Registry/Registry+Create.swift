@@ -58,7 +58,7 @@ extension Registry {
     private func prepareNew(
         _ kind: Kind, _ decoded: JSONValue, options: WriteOptions
     ) throws -> JSONValue {
-        var object = decoded
+        var object = Self.withoutEmptyMetadata(decoded)
         if let version = object["metadata", "resourceVersion"]?.string, !version.isEmpty {
             throw StatusError.badRequest(
                 "resourceVersion should not be set on objects to be created")

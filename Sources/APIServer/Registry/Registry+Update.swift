@@ -78,7 +78,7 @@ extension Registry {
         let old = try json(base, as: kind)
         var new = try change(old)
         try checkPreconditions(kind, base: base, old: old, new: new)
-        new = Self.keepingFixedMetadata(of: old, in: new)
+        new = Self.withoutEmptyMetadata(Self.keepingFixedMetadata(of: old, in: new))
         new = kind.defaulted(new)
         switch subresource {
         case "":
@@ -114,7 +114,9 @@ extension Registry {
         guard !next.isUnchanged else { return newest }
         let allocated = try allocations.allocate(
             kind, new: next.new, old: next.old, in: transaction, isDryRun: isDryRun)
-        return try transaction.update(key, allocated)
+        let written = try transaction.update(key, allocated)
+        // A dry run shows the object's own revision: kubectl diff would name the other as a change.
+        return isDryRun ? try written.stamped(with: newest.revision) : written
     }
 
     private func checkPreconditions(
@@ -146,6 +148,23 @@ extension Registry {
             new["metadata", field] = old["metadata", field]
         }
         return new
+    }
+
+    /// Leaves out what Kubernetes leaves out when it is empty (`omitempty` of ObjectMeta), so that
+    /// a patch that empties a map shows no difference to a map that never was.
+    static func withoutEmptyMetadata(_ object: JSONValue) -> JSONValue {
+        var object = object
+        for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+            let isEmpty =
+                switch object["metadata", field] {
+                case .object(let members)?: members.isEmpty
+                case .array(let elements)?: elements.isEmpty
+                case .null?: true
+                default: false
+                }
+            if isEmpty { object["metadata", field] = .none }
+        }
+        return object
     }
 
     /// True where nothing differs but what every write touches.
