@@ -120,6 +120,7 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ]),
         library("ARP", ["NetworkTypes"]),
+        library("BGP", ["NetworkTypes"]),
         library(
             "Speaker",
             [
@@ -192,6 +193,7 @@ let package = Package(
             "DNSServer",
             ["DNS", "Informer", "JSON", "KubernetesAPI", "NetworkTypes", "TestSupport"]),
         tests("ARP", ["NetworkTypes"]),
+        tests("BGP", ["NetworkTypes"]),
         tests(
             "Speaker",
             [
