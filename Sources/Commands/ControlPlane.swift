@@ -133,7 +133,7 @@ struct ControlPlane: Sendable {
     func prepare(_ node: Topology.NodePlan) throws -> NodeSupervisor.Node {
         let directory = data.node(node.name)
         let client = try authority.issueClient(
-            user: "system:node:\(node.name)", groups: ["system:nodes", "portolan:agents"])
+            user: "system:node:\(node.name)", groups: ["system:nodes"])
         try Kubeconfig(
             name: topology.name,
             server: "https://\(topology.machineAddress):\(topology.apiPort)",

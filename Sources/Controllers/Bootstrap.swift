@@ -33,13 +33,12 @@ struct Bootstrap {
         if let address = configuration.dnsAddress { objects.append((.services, dns(address))) }
         objects.append(
             (.configMaps, configMap("coredns", labels: [:], ["Corefile": corefile])))
-        objects.append(
-            (
-                .configMaps,
-                configMap(
-                    "kube-proxy", labels: ["app": "kube-proxy"],
-                    ["config.conf": configuration.kubeProxyConfiguration])
-            ))
+        let proxy = configuration.kubeProxyConfiguration
+        if !proxy.isEmpty {
+            let labels = ["app": "kube-proxy"]
+            objects.append(
+                (.configMaps, configMap("kube-proxy", labels: labels, ["config.conf": proxy])))
+        }
         return objects
     }
 

@@ -22,8 +22,9 @@ public final class ControllerManager: Sendable {
         /// The certificate of the cluster's authority, for the ConfigMap `kube-root-ca.crt` of each
         /// namespace; empty writes none.
         public var rootCertificatePEM = ""
-        /// The KubeProxyConfiguration in the ConfigMap `kube-system/kube-proxy`, as YAML.
-        public var kubeProxyConfiguration = KubeProxyDefaults.text()
+        /// The KubeProxyConfiguration in the ConfigMap `kube-system/kube-proxy`, as YAML: the
+        /// proxy knows its defaults. Empty writes none.
+        public var kubeProxyConfiguration = ""
         /// Everything that is served and kept: the garbage collector watches it, and a deleted
         /// namespace is emptied of it.
         public var resources: [Resource] = KindRegistry.builtIn.all.map(\.resource)

@@ -221,6 +221,7 @@ import Testing
     @Test func theClusterStartsWithItsFurnitureAndDNS() async throws {
         var configuration = ControllerManager.Configuration()
         configuration.dnsAddress = IPAddress("10.96.0.10")
+        configuration.kubeProxyConfiguration = "ipvs:\n  strictARP: false\n"
         try await withManager(configuration) { client in
             try await client.addNodes(["n1"])
             try await eventually("no DNS endpoints") {
