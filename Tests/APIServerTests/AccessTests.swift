@@ -7,7 +7,7 @@ import Testing
 @testable import APIServer
 
 /// Who may do what.
-@Suite struct AccessTests {
+@Suite(.offPool) struct AccessTests {
     @Test func tokensOfServiceAccountsAreHeldToTheirRoles() async throws {
         try await ServerFixture.run { fixture in
             try await fixture.check(["create", "serviceaccount", "viewer"])

@@ -8,7 +8,7 @@ import Testing
 @testable import APIServer
 
 /// The wire, as curl sees it.
-@Suite struct HTTPTests {
+@Suite(.offPool) struct HTTPTests {
     private static let configMaps = "/api/v1/namespaces/default/configmaps"
 
     private func status(_ result: CommandResult) throws -> StatusError {

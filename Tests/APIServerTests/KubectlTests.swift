@@ -5,7 +5,7 @@ import Testing
 @testable import APIServer
 
 /// The stock client against a server over loopback.
-@Suite struct KubectlTests {
+@Suite(.offPool) struct KubectlTests {
     private static let service = """
         apiVersion: v1
         kind: Service
@@ -64,7 +64,7 @@ import Testing
 }
 
 /// What users of Services type, with the newest kubectl.
-@Suite struct KubectlVerbTests {
+@Suite(.offPool) struct KubectlVerbTests {
     @Test func appliesOnTheServerWithConflictsAndForce() async throws {
         try await ServerFixture.run { fixture in
             func apply(_ manager: String, _ value: String, _ extra: String...) async throws

@@ -7,7 +7,7 @@ import Testing
 @testable import APIServer
 
 /// The small pure parts.
-@Suite struct SmallPartsTests {
+@Suite(.offPool) struct SmallPartsTests {
     @Test func readsYAMLAsJSONDoes() throws {
         let json = try YAMLText.parse(
             Array("a: 1\nb: \"1\"\nc: yes\nd: [1.5, null, x]\ne: {f: -3}\n".utf8))

@@ -8,7 +8,7 @@ import Testing
 @testable import APIServer
 
 /// exec, log and their like: the server as a tunnel to a node, which a small Python program plays.
-@Suite struct TunnelTests {
+@Suite(.offPool) struct TunnelTests {
     /// Answers an upgrade with 101 and then echoes in capitals; answers logs in two pieces. Prints
     /// its port, and each request line with the client certificate's name.
     private static let node = """

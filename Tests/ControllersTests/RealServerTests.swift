@@ -14,7 +14,7 @@ import Testing
 @testable import Controllers
 
 /// The controllers over the real API server and store, in process, as `portolan up` runs them.
-@Suite struct RealServerTests {
+@Suite(.offPool) struct RealServerTests {
     /// What a test has in hand.
     private struct Cluster: Sendable {
         let client: any KubernetesClient

@@ -10,7 +10,7 @@ import TestSupport
 import Testing
 
 /// The agent from API objects to answers: informers, controller, zone, server, snapshot.
-@Suite struct AgentTests {
+@Suite(.offPool) struct AgentTests {
     private static func agent(
         _ client: ScriptedClient, snapshot: String? = nil, metrics: UInt16? = nil
     ) throws -> (DNSAgent, UInt16) {

@@ -7,7 +7,7 @@ import Testing
 
 /// Forwarding, caching, aliases and search paths, with a second server of ours as upstream: its
 /// zone is `test`, so that `www.svc.test` and the like have answers.
-@Suite struct ForwardTests {
+@Suite(.offPool) struct ForwardTests {
     /// An upstream with hosts that can be stopped.
     private static func upstream(
         _ names: [String: String], timeToLiveSeconds: UInt32 = 3600
@@ -217,7 +217,7 @@ import Testing
     }
 }
 
-@Suite struct LoopTests {
+@Suite(.offPool) struct LoopTests {
     /// Two servers that forward to each other: the first one's probe comes back to it.
     @Test func aLoopIsFoundAndLeft() throws {
         let first = try ServerFixture()

@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// Debian's own name servers as upstreams, one of them killed in the middle.
-@Suite struct RealUpstreamTests {
+@Suite(.offPool) struct RealUpstreamTests {
     private static let daemonPath = ["PATH": "/usr/sbin:/usr/bin:/sbin:/bin"]
 
     private static func waitUntilAnswering(_ port: UInt16) throws {

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// The real server over real sockets, asked by real clients.
-@Suite struct ServerTests {
+@Suite(.offPool) struct ServerTests {
     @Test func digOverUDPAndTCP() throws {
         let fixture = try ServerFixture()
         for transport in ["+notcp", "+tcp"] {

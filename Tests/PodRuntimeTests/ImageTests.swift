@@ -6,7 +6,7 @@ import Testing
 
 @testable import PodRuntime
 
-@Suite struct ImageTests {
+@Suite(.offPool) struct ImageTests {
     /// An image that was put into the node's image directory by hand needs no registry.
     @Test func runsAnImageThatWasLoadedByHand() async throws {
         try await NodeFixture.run { node in

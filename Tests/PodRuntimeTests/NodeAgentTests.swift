@@ -7,7 +7,7 @@ import Testing
 
 @testable import PodRuntime
 
-@Suite struct NodeAgentTests {
+@Suite(.offPool) struct NodeAgentTests {
     @Test func servesHostnamesAndEndsGracefully() async throws {
         try await NodeFixture.run { node in
             try await node.withAgent {

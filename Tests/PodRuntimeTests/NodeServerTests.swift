@@ -7,7 +7,7 @@ import Testing
 
 @testable import PodRuntime
 
-@Suite struct NodeServerTests {
+@Suite(.offPool) struct NodeServerTests {
     @Test func givesLogsOut() async throws {
         try await NodeFixture.run { node in
             try await node.withServer { port in

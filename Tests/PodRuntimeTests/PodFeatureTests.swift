@@ -8,7 +8,7 @@ import Testing
 @testable import PodRuntime
 
 /// What pods can ask for, with real containers.
-@Suite struct PodFeatureTests {
+@Suite(.offPool) struct PodFeatureTests {
     /// A container's whole log, once the pod has ended.
     private func output(_ node: NodeFixture, _ name: String) async throws -> String {
         let pod = try await node.waitFor(name, "ended") { $0.isFinished }

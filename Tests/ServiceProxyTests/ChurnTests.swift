@@ -11,7 +11,7 @@ import Testing
 
 /// Random changes against the real kernel, with proxies that end and start anew between them: what
 /// the kernel holds must be what the objects say, and `nft` must be able to print it.
-@Suite struct ChurnTests {
+@Suite(.offPool) struct ChurnTests {
     /// `make soak` asks for more than `make test`.
     private static let rounds = getenv("PORTOLAN_SOAK") == nil ? 60 : 5000
 

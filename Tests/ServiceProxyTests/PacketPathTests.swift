@@ -8,7 +8,7 @@ import Testing
 @testable import ServiceProxy
 
 /// Real packets through real kernels: what clients see and which client servers see.
-@Suite struct PacketPathTests {
+@Suite(.offPool) struct PacketPathTests {
     private static let port: JSONValue = .integer(Int64(TestCluster.podPort))
 
     private func clusterIP(_ extra: JSONValue = [:], transport: String = "TCP") throws -> Service {

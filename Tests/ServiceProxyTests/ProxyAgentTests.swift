@@ -10,7 +10,7 @@ import Testing
 @testable import ServiceProxy
 
 /// The agent from API to kernel, with an API and a kernel in memory.
-@Suite struct ProxyAgentTests {
+@Suite(.offPool) struct ProxyAgentTests {
     private let service: JSONValue = [
         "kind": "Service", "metadata": ["namespace": "default", "name": "web"],
         "spec": [

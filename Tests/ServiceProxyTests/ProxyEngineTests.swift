@@ -2,12 +2,13 @@ import JSON
 import KubernetesAPI
 import NFTables
 import NetworkTypes
+import TestSupport
 import Testing
 
 @testable import ServiceProxy
 
 /// The engine against the in-memory kernel: what it touches, takes over and repairs.
-@Suite struct ProxyEngineTests {
+@Suite(.offPool) struct ProxyEngineTests {
     private let node = NodeContext(nodeName: "node-1", zone: nil)
 
     private func makeEngine(

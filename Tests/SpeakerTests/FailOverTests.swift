@@ -111,7 +111,7 @@ private struct Lab {
     }
 }
 
-@Suite struct FailOverTests {
+@Suite(.offPool) struct FailOverTests {
     @Test func addressIsGivenAnsweredAndTakenOver() async throws {
         try await NetworkFixture.run { network in
             let lab = try Lab(network)

@@ -8,7 +8,7 @@ import TestSupport
 import Testing
 
 /// The address controller against an API in memory: what it writes, and what it says.
-@Suite struct LoadBalancerControllerTests {
+@Suite(.offPool) struct LoadBalancerControllerTests {
     private static let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
     private func withController(

@@ -1,10 +1,11 @@
 import Glibc
 import JSON
 import Store
+import TestSupport
 import Testing
 
 /// Kills a writing process at random moments: each write it acknowledged must be there, whole.
-@Suite struct CrashTests {
+@Suite(.offPool) struct CrashTests {
     /// A sample; `PORTOLAN_SOAK_KILLS=300` makes it a soak.
     static let rounds = getenv("PORTOLAN_SOAK_KILLS").flatMap { Int(String(cString: $0)) } ?? 6
 

@@ -1,10 +1,11 @@
 import Glibc
 import JSON
 import Store
+import TestSupport
 import Testing
 
 /// A store on a file system of its own that is filled up, then emptied.
-@Suite struct FullDiskTests {
+@Suite(.offPool) struct FullDiskTests {
     @Test func aFullDiskRefusesWritesAndRoomLetsThemGoOn() async throws {
         let directory = try TemporaryDirectory()
         let disk = directory.file("disk")
