@@ -52,6 +52,40 @@ struct StatusReportTests {
             ])
     }
 
+    @Test func namesWhatAPodWaitsForInItsOwnWords() throws {
+        let pulling: JSONValue = [
+            "metadata": ["name": "a", "namespace": "default", "uid": "u2"],
+            "status": [
+                "phase": "Pending",
+                "containerStatuses": [
+                    ["state": ["waiting": ["reason": "ErrImagePull", "message": "no such image"]]]
+                ],
+            ],
+        ]
+        let homeless: JSONValue = [
+            "metadata": ["name": "b", "namespace": "default", "uid": "u3"],
+            "status": [
+                "phase": "Pending",
+                "conditions": [
+                    [
+                        "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+                        "message": "no node is ready",
+                    ]
+                ],
+            ],
+        ]
+        var report = try report()
+        report.services = []
+        report.pods = try [pulling, homeless].map(Pod.init(json:))
+        report.warnings["u2"] = "Failed: Error: ErrImagePull"
+        report.waiting = StatusReport.waitingReasons([pulling, homeless])
+        #expect(
+            report.lines.suffix(2) == [
+                "  pod default/a: ErrImagePull: no such image",
+                "  pod default/b: Unschedulable: no node is ready",
+            ])
+    }
+
     @Test func saysSoWhereNothingIsPending() throws {
         var report = try report()
         report.services = []
