@@ -8,23 +8,28 @@ import Speaker
 
 /// The three roles of a node that are the same in a cluster and standalone: proxy, DNS, speaker.
 struct NodeAgents: Sendable {
+    private let cache: ClusterCache
     private let proxy: ProxyAgent
     private let dns: DNSAgent
     private let speaker: SpeakerAgent
 
     /// Makes the agents; the speaker's sockets are opened at once.
     init(
-        options: AgentOptions, tableName: String, client: any KubernetesClient, logger: Logger
+        options: AgentOptions, tableName: String, client: any KubernetesClient,
+        cache: ClusterCache, logger: Logger
     ) throws {
+        self.cache = cache
         proxy = ProxyAgent(
-            client: client, configuration: Self.proxy(options, tableName), logger: logger)
-        dns = DNSAgent(client: client, configuration: Self.dns(options), logger: logger)
+            client: client, configuration: Self.proxy(options, tableName), cache: cache,
+            logger: logger)
+        dns = DNSAgent(
+            client: client, configuration: Self.dns(options), cache: cache, logger: logger)
         speaker = try SpeakerAgent(
             client: client,
             configuration: SpeakerAgent.Configuration(
                 nodeName: options.nodeName, interface: options.interface,
                 lanAddress: options.address),
-            logger: logger)
+            cache: cache, logger: logger)
     }
 
     private static func proxy(
@@ -53,7 +58,8 @@ struct NodeAgents: Sendable {
 
     /// Adds a task for each role.
     func start(in group: inout ThrowingTaskGroup<Void, any Error>) {
-        let (proxy, dns, speaker) = (proxy, dns, speaker)
+        let (cache, proxy, dns, speaker) = (cache, proxy, dns, speaker)
+        group.addTask { await cache.run() }
         group.addTask { try await proxy.run() }
         group.addTask { try await dns.run() }
         group.addTask { try await speaker.run() }

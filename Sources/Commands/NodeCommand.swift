@@ -86,10 +86,13 @@ struct NodeCommand: AsyncParsableCommand {
         configuration.serverCertificatePath = serverCertificate
         configuration.serverKeyPath = serverKey
         configuration.clientAuthorityPath = clientAuthority
-        let runtime = NodeAgent(client: client, configuration: configuration, logger: logger)
+        let cache = ClusterCache(client: client, logger: logger)
+        let runtime = NodeAgent(
+            client: client, configuration: configuration, cache: cache, logger: logger)
         try await client.shutDownAfter {
             let agents = try NodeAgents(
-                options: agent, tableName: clusterName, client: client, logger: logger)
+                options: agent, tableName: clusterName, client: client, cache: cache,
+                logger: logger)
             try await UntilSignal.run { group in
                 group.addTask { try await runtime.run() }
                 agents.start(in: &group)

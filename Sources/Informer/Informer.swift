@@ -6,6 +6,8 @@ import Synchronization
 /// A list and watch cache of one collection. It calls its handler with (key, old, new) for every
 /// change, one at a time and in order, and says when the first list is complete. After a broken
 /// watch it goes on from the last revision; after 410 it lists anew and reports the difference.
+///
+/// Several components share one: whoever owns it calls `run`, and each of them `follow`.
 public final class Informer<Object: KubernetesObject>: Sendable {
     /// One change: old is nil for an added object, new is nil for a deleted one.
     public struct Change: Sendable {
@@ -25,11 +27,15 @@ public final class Informer<Object: KubernetesObject>: Sendable {
         case synced
     }
 
-    private struct State {
+    struct State {
         var objects: [ObjectKey: Object] = [:]
+        /// Everything up to here is in `objects`.
+        var revision = ""
         var isSynced = false
         var hasEnded = false
         var waiters: [CheckedContinuation<Void, Never>] = []
+        var followers: [Int: Follower] = [:]
+        var nextFollower = 0
     }
 
     private let client: any KubernetesClient
@@ -37,18 +43,26 @@ public final class Informer<Object: KubernetesObject>: Sendable {
     private let options: ListOptions
     private let logger: Logger
     private let backoff: Backoff
-    private let state = Mutex(State())
+    private let strip: @Sendable (inout Object) -> Void
+    let state = Mutex(State())
+
+    /// Objects that are asked for at a time: a page is parsed whole, and a large cluster's list is
+    /// many times the size of what is kept of it.
+    private static var pageLimit: Int { 500 }
 
     /// Makes an informer; nothing happens before `run`.
+    /// - Parameter strip: takes from an object what nobody will ask for, before it is kept.
     public init(
         _ resource: Resource, client: any KubernetesClient, options: ListOptions = ListOptions(),
-        backoff: Backoff = Backoff(), logger: Logger
+        backoff: Backoff = Backoff(), logger: Logger,
+        strip: @Sendable @escaping (inout Object) -> Void = { _ in }
     ) {
         self.resource = resource
         self.client = client
         self.options = options
         self.backoff = backoff
         self.logger = logger
+        self.strip = strip
     }
 
     /// True once the first list has been delivered.
@@ -63,18 +77,20 @@ public final class Informer<Object: KubernetesObject>: Sendable {
     /// Returns when the first list has been delivered, when `run` has ended, or when the task is
     /// cancelled.
     public func waitUntilSynced() async {
-        await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                let isOver = state.withLock { state in
-                    let isOver = state.isSynced || state.hasEnded || Task.isCancelled
-                    if !isOver { state.waiters.append(continuation) }
-                    return isOver
+        while !Task.isCancelled, state.withLock({ !$0.isSynced && !$0.hasEnded }) {
+            await withTaskCancellationHandler {
+                await withCheckedContinuation { continuation in
+                    let isOver = state.withLock { state in
+                        let isOver = state.isSynced || state.hasEnded || Task.isCancelled
+                        if !isOver { state.waiters.append(continuation) }
+                        return isOver
+                    }
+                    if isOver { continuation.resume() }
                 }
-                if isOver { continuation.resume() }
+            } onCancel: {
+                // Wakes the others too: they look again.
+                release()
             }
-        } onCancel: {
-            // Who else waits asks again: `isSynced` tells whether the wait was in vain.
-            release()
         }
     }
 
@@ -88,7 +104,7 @@ public final class Informer<Object: KubernetesObject>: Sendable {
 
     /// Lists and watches until the task is cancelled. Failures are logged and retried with growing
     /// pauses; the cache keeps its last state meanwhile.
-    public func run(_ handler: @Sendable @escaping (Notice) async -> Void) async {
+    public func run(_ handler: @Sendable @escaping (Notice) async -> Void = { _ in }) async {
         var attempt = 0
         var revision: String?
         while !Task.isCancelled {
@@ -116,12 +132,44 @@ public final class Informer<Object: KubernetesObject>: Sendable {
     }
 
     private func relist(_ handler: @Sendable (Notice) async -> Void) async throws -> String {
-        let list = try await client.list(resource, options)
-        var fresh: [ObjectKey: Object] = [:]
-        for item in list.items {
-            if let object = decode(item) { fresh[object.key] = object }
+        let (fresh, revision) = try await list()
+        let (changes, waking) = state.withLock { state in
+            let changes = Self.difference(from: state.objects, to: fresh)
+            state.objects = fresh
+            state.revision = revision
+            return (changes, state.note(changes))
         }
-        let old = state.withLock { $0.objects }
+        for waiter in waking { waiter.resume() }
+        if !changes.isEmpty { await handler(.changes(changes)) }
+        let (isFirst, waiters) = state.withLock { state in
+            guard !state.isSynced else { return (false, [CheckedContinuation<Void, Never>]()) }
+            state.isSynced = true
+            defer { state.waiters = [] }
+            return (true, state.waiters + state.note([]))
+        }
+        if isFirst { await handler(.synced) }
+        for waiter in waiters { waiter.resume() }
+        return revision
+    }
+
+    /// Lists page by page; every page is of the same revision.
+    private func list() async throws -> ([ObjectKey: Object], String) {
+        var fresh: [ObjectKey: Object] = [:]
+        var options = options
+        options.limit = Self.pageLimit
+        while true {
+            let page = try await client.list(resource, options)
+            for item in page.items {
+                if let object = decode(item) { fresh[object.key] = object }
+            }
+            guard !page.continueToken.isEmpty else { return (fresh, page.resourceVersion) }
+            options.continueToken = page.continueToken
+        }
+    }
+
+    private static func difference(
+        from old: [ObjectKey: Object], to fresh: [ObjectKey: Object]
+    ) -> [Change] {
         var changes: [Change] = []
         for (key, object) in fresh {
             let before = old[key]
@@ -134,19 +182,7 @@ public final class Informer<Object: KubernetesObject>: Sendable {
         for (key, object) in old where fresh[key] == nil {
             changes.append(Change(key: key, old: object, new: nil))
         }
-        state.withLock { $0.objects = fresh }
-        if !changes.isEmpty { await handler(.changes(changes)) }
-        let waiters = state.withLock { state -> [CheckedContinuation<Void, Never>]? in
-            guard !state.isSynced else { return nil }
-            state.isSynced = true
-            defer { state.waiters = [] }
-            return state.waiters
-        }
-        if let waiters {
-            await handler(.synced)
-            for waiter in waiters { waiter.resume() }
-        }
-        return list.resourceVersion
+        return changes
     }
 
     /// Follows one watch to its end and returns the revision reached.
@@ -159,22 +195,29 @@ public final class Informer<Object: KubernetesObject>: Sendable {
             if let version = event.object["metadata", "resourceVersion"]?.string {
                 revision = version
             }
-            guard event.type != .bookmark, let object = decode(event.object) else { continue }
+            let object = event.type == .bookmark ? nil : decode(event.object)
             let new = event.type == .deleted ? nil : object
-            let old = state.withLock { state in
-                let old = state.objects[object.key]
-                state.objects[object.key] = new
-                return old
+            let (change, waking) = state.withLock { state in
+                state.revision = revision
+                var change: Change?
+                if let key = object?.key {
+                    let old = state.objects[key]
+                    state.objects[key] = new
+                    if old != nil || new != nil { change = Change(key: key, old: old, new: new) }
+                }
+                return (change, state.note(change.map { [$0] } ?? []))
             }
-            guard old != nil || new != nil else { continue }
-            await handler(.changes([Change(key: object.key, old: old, new: new)]))
+            for waiter in waking { waiter.resume() }
+            if let change { await handler(.changes([change])) }
         }
         return revision
     }
 
     private func decode(_ json: JSONValue) -> Object? {
         do {
-            return try Object(json: json)
+            var object = try Object(json: json)
+            strip(&object)
+            return object
         } catch {
             logger.error("\(resource): object left out", metadata: ["error": "\(error)"])
             return nil

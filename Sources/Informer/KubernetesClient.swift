@@ -45,6 +45,10 @@ public struct ListOptions: Hashable, Sendable {
     public var labelSelector: String
     /// The text form of a field selector, such as `spec.nodeName=node-1`.
     public var fieldSelector: String
+    /// The most objects a list is to have; 0 for all. Who answers may ignore it.
+    public var limit = 0
+    /// Where the list before ended; empty for the first page.
+    public var continueToken = ""
 
     /// Makes options.
     public init(namespace: String? = nil, labelSelector: String = "", fieldSelector: String = "") {
@@ -60,11 +64,14 @@ public struct ObjectList: Sendable {
     public var items: [JSONValue]
     /// The revision to watch from.
     public var resourceVersion: String
+    /// Asks for the next page; empty where this one is the last.
+    public var continueToken: String
 
     /// Makes a list.
-    public init(items: [JSONValue], resourceVersion: String) {
+    public init(items: [JSONValue], resourceVersion: String, continueToken: String = "") {
         self.items = items
         self.resourceVersion = resourceVersion
+        self.continueToken = continueToken
     }
 }
 

@@ -61,10 +61,14 @@ public final class RemoteClient: KubernetesClient {
     /// Reads a collection with its revision.
     public func list(_ resource: Resource, _ options: ListOptions) async throws -> ObjectList {
         let path = resource.path(namespace: options.namespace)
-        let answer = try await send(.GET, path + Self.query(options.queryItems))
+        var items = options.queryItems
+        if options.limit > 0 { items.append(("limit", String(options.limit))) }
+        if !options.continueToken.isEmpty { items.append(("continue", options.continueToken)) }
+        let answer = try await send(.GET, path + Self.query(items))
         return ObjectList(
             items: answer["items"]?.array ?? [],
-            resourceVersion: answer["metadata", "resourceVersion"]?.string ?? "")
+            resourceVersion: answer["metadata", "resourceVersion"]?.string ?? "",
+            continueToken: answer["metadata", "continue"]?.string ?? "")
     }
 
     /// Creates an object.

@@ -10,8 +10,9 @@ enum Blocking {
     private static let slots = Slots(count: limit)
 
     /// Runs `work` on a thread of its own and returns what it returns.
+    /// - Parameter slots: bounds the threads; by default all work together.
     static func run<Result: Sendable>(
-        _ work: @Sendable @escaping () throws -> Result
+        within slots: Slots = slots, _ work: @Sendable @escaping () throws -> Result
     ) async throws -> Result {
         await slots.take()
         defer { slots.give() }

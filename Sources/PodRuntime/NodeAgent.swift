@@ -71,14 +71,20 @@ public final class NodeAgent: Sendable {
 
     private let configuration: Configuration
     private let client: any KubernetesClient
+    private let cache: ClusterCache?
     private let logger: Logger
 
     /// Makes an agent; nothing happens before `run`.
+    /// - Parameter cache: Services, slices and Nodes as the node's proxy reads them, kept by the
+    ///   caller: a pod then ends only when all nodes' proxies have stopped sending to it. nil where
+    ///   no proxy runs.
     public init(
-        client: any KubernetesClient, configuration: Configuration, logger: Logger
+        client: any KubernetesClient, configuration: Configuration, cache: ClusterCache? = nil,
+        logger: Logger
     ) {
         self.client = client
         self.configuration = configuration
+        self.cache = cache
         self.logger = logger
     }
 
@@ -87,7 +93,8 @@ public final class NodeAgent: Sendable {
     ///   made, a port that is taken, a kernel that refuses the table.
     public func run() async throws {
         try checkPrograms()
-        let context = NodeContext(configuration: configuration, client: client, logger: logger)
+        let context = NodeContext(
+            configuration: configuration, client: client, cache: cache, logger: logger)
         try await Blocking.run { [configuration] in
             for name in ["runc", "exits", "pods"] {
                 try Files.makeDirectories(configuration.dataDirectory + "/" + name, mode: 0o711)

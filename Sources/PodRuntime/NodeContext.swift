@@ -12,6 +12,8 @@ final class NodeContext: Sendable {
     let runtime: ContainerRuntime
     let images: ImageStore
     let network: PodNetwork
+    /// Waits for the nodes before a pod ends; nil where nobody programs Services.
+    let drain: PodDrain?
     let logger: Logger
     /// The pods' addresses; nil until the node's pod CIDR is known.
     private let addresses: Mutex<PodAddresses?>
@@ -31,7 +33,8 @@ final class NodeContext: Sendable {
     }
 
     init(
-        configuration: NodeAgent.Configuration, client: any KubernetesClient, logger: Logger
+        configuration: NodeAgent.Configuration, client: any KubernetesClient,
+        cache: ClusterCache? = nil, logger: Logger
     ) {
         self.configuration = configuration
         self.client = client
@@ -44,6 +47,11 @@ final class NodeContext: Sendable {
         network = PodNetwork(
             namePrefix: configuration.namePrefix, lanAddress: configuration.lanAddress,
             node: NodeNamespace(name: configuration.networkNamespaceName))
+        drain = cache.map {
+            PodDrain(
+                cache: $0, client: client,
+                node: NodeNamespace(name: configuration.networkNamespaceName), logger: logger)
+        }
         addresses = Mutex(configuration.podCIDR.map(PodAddresses.init(prefix:)))
         (events, eventsInput) = AsyncStream.makeStream(
             bufferingPolicy: .bufferingOldest(Self.eventLimit))

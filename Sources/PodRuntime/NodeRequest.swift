@@ -145,6 +145,7 @@ final class NodeRequestHandler: ChannelInboundHandler, RemovableChannelHandler {
             }
             switch request.path.first {
             case "healthz", "livez", "readyz": try await send(200, "ok", channel)
+            case "metrics": try await send(200, server.metricsText, channel)
             case "containerLogs": try await sendLog(request, server, channel)
             case "exec", "attach":
                 // What comes here was not upgraded: either it names nothing that runs, or the

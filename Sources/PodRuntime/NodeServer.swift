@@ -74,6 +74,9 @@ final class NodeServer: Sendable {
         listening.withLock { $0 = channel }
     }
 
+    /// What `/metrics` answers.
+    var metricsText: String { context.drain?.metrics.text ?? "" }
+
     /// The port it listens on.
     var port: Int? { listening.withLock({ $0 })?.localAddress?.port }
 

@@ -266,8 +266,9 @@ struct PodMachine: Sendable {
         for container in spec.allContainers {
             guard let record = containers[container.name], record.isRunning, !record.isStopping
             else { continue }
+            // It stays ready for as long as its probe says so: where every endpoint of a Service
+            // ends, new connections go to those that still serve (KEP-1669).
             containers[container.name]?.isStopping = true
-            containers[container.name]?.isReady = false
             actions.append(
                 .stop(
                     container: container.name, graceSeconds: grace,

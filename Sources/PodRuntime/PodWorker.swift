@@ -17,12 +17,14 @@ actor PodWorker {
     private let startTime: Timestamp
     /// The paths of the pod's volumes, once they are laid out.
     var volumePaths: [String: String] = [:]
-    private var probeTasks: [String: [Task<Void, Never>]] = [:]
+    private var probeTasks: [String: [ProbeKind: Task<Void, Never>]] = [:]
     private var operations: [Int: Task<Void, Never>] = [:]
     private var nextOperation = 0
     /// The agent ends; nothing more is begun.
     private var isSuspended = false
     private var preStopDone: Set<String> = []
+    /// Waits until no node sends new connections here; nil before the pod is deleted.
+    var drainTask: Task<Void, Never>?
     private var wakeTask: Task<Void, Never>?
     private var wakeTime: Timestamp?
     // Status: what the API server has been told, and what it is to be told.
@@ -99,6 +101,7 @@ actor PodWorker {
     func objectDeleted() {
         isObjectGone = true
         machine.requestDeletion(graceSeconds: min(2, machine.spec.gracePeriodSeconds))
+        drainTask?.cancel()
         step()
     }
 
@@ -138,6 +141,7 @@ actor PodWorker {
             pod.json["metadata", "deletionGracePeriodSeconds"]?.int
             ?? machine.spec.gracePeriodSeconds
         machine.requestDeletion(graceSeconds: grace)
+        beginDrain(graceSeconds: grace)
     }
 
     // MARK: - The loop
@@ -193,7 +197,8 @@ actor PodWorker {
     func suspend() async {
         isSuspended = true
         wakeTask?.cancel()
-        for task in probeTasks.values.joined() { task.cancel() }
+        drainTask?.cancel()
+        for task in probeTasks.values.flatMap(\.values) { task.cancel() }
         for task in operations.values { task.cancel() }
         for task in operations.values { await task.value }
     }
@@ -318,7 +323,7 @@ actor PodWorker {
         guard let record = machine.containers[name], record.isRunning, record.id == id,
             let container = machine.spec.container(name)
         else { return }
-        for task in probeTasks.removeValue(forKey: name) ?? [] { task.cancel() }
+        for task in (probeTasks.removeValue(forKey: name) ?? [:]).values { task.cancel() }
         let directory = containerDirectory(id)
         let isOutOfMemory = Files.exists(directory + "/oom")
         let message = terminationMessage(container, directory, record, exitCode: exitCode)
@@ -364,12 +369,13 @@ actor PodWorker {
     // MARK: - Probes
 
     func beginProbes(_ container: ContainerSpecification, id: String) {
-        for task in probeTasks.removeValue(forKey: container.name) ?? [] { task.cancel() }
+        let earlier = probeTasks.removeValue(forKey: container.name) ?? [:]
+        for task in earlier.values { task.cancel() }
         let isStarted = machine.containers[container.name]?.isStarted ?? false
-        var tasks: [Task<Void, Never>] = []
+        var tasks: [ProbeKind: Task<Void, Never>] = [:]
         func add(_ kind: ProbeKind, _ probe: ProbeSpecification?) {
             guard let probe else { return }
-            tasks.append(Task { await self.runProbe(kind, probe, container, id: id) })
+            tasks[kind] = Task { await self.runProbe(kind, probe, container, id: id) }
         }
         if !isStarted {
             add(.startup, container.startupProbe)
@@ -449,13 +455,15 @@ actor PodWorker {
         guard let record = machine.containers[name], record.isRunning,
             let container = machine.spec.container(name)
         else { return }
-        for task in probeTasks.removeValue(forKey: name) ?? [] { task.cancel() }
+        for (kind, task) in probeTasks[name] ?? [:] where kind != .readiness { task.cancel() }
         let deadline = Timestamp.now.adding(seconds: Double(graceSeconds))
         if let hook = container.json["lifecycle", "preStop"].flatMap(ProbeHandler.init(json:)),
             preStopDone.insert(record.id).inserted, graceSeconds > 0
         {
             await runPreStop(hook, container, record, graceSeconds: graceSeconds)
         }
+        // A container that is stopped to run again (its probe failed) is not waited for.
+        if graceSeconds > 0 { await drainTask?.value }
         // After the deadline the container is killed; if it ended before, nobody gets the signal.
         let end = Timestamp.now.adding(
             seconds: max(graceSeconds > 0 ? 0.1 : 0, deadline.secondsSince(.now)))

@@ -74,27 +74,34 @@ public final class ProxyAgent: Sendable {
 
     let client: any KubernetesClient
     let configuration: Configuration
+    /// The node's shared cache; nil to keep one of its own.
+    let cache: ClusterCache?
     let logger: Logger
     let status = ProxyStatus()
     private let ports = Mutex<(health: UInt16, metrics: UInt16)?>(nil)
     private let openKernel: @Sendable () throws -> (any NFTablesBackend, ConntrackSocket?)
 
     /// Makes an agent; nothing happens before `run`.
+    /// - Parameter cache: Services, slices and Nodes as others read them too, kept by the caller;
+    ///   nil for a cache of its own.
     public convenience init(
-        client: any KubernetesClient, configuration: Configuration, logger: Logger
+        client: any KubernetesClient, configuration: Configuration, cache: ClusterCache? = nil,
+        logger: Logger
     ) {
-        self.init(client: client, configuration: configuration, logger: logger) {
+        self.init(client: client, configuration: configuration, cache: cache, logger: logger) {
             (try NFTablesKernel(), try ConntrackSocket())
         }
     }
 
     /// Makes an agent of a kernel other than that of the namespace it is run in.
     init(
-        client: any KubernetesClient, configuration: Configuration, logger: Logger,
+        client: any KubernetesClient, configuration: Configuration, cache: ClusterCache? = nil,
+        logger: Logger,
         openKernel: @Sendable @escaping () throws -> (any NFTablesBackend, ConntrackSocket?)
     ) {
         self.client = client
         self.configuration = configuration
+        self.cache = cache
         self.logger = logger
         self.openKernel = openKernel
     }
@@ -124,13 +131,15 @@ public final class ProxyAgent: Sendable {
     /// the task is cancelled.
     public func waitUntilReady() async { await status.waitUntilReady() }
 
-    /// The highest resourceVersion of a Service or EndpointSlice that is in force in the kernel.
-    public var programmedRevision: UInt64 { status.programmedRevision }
+    /// Up to which revisions Services and EndpointSlices are in force in the kernel.
+    public var programmedRevisions: ProgrammedRevisions { status.programmedRevisions }
 
-    /// Returns when `programmedRevision` has reached `revision`.
+    /// Returns when `programmedRevisions` has reached `revisions`.
     /// - Returns: false where it has not within the time.
-    public func waitUntilProgrammed(revision: UInt64, timeoutMilliseconds: Int) async -> Bool {
-        await status.waitUntilProgrammed(revision, timeoutMilliseconds: timeoutMilliseconds)
+    public func waitUntilProgrammed(
+        _ revisions: ProgrammedRevisions, timeoutMilliseconds: Int
+    ) async -> Bool {
+        await status.waitUntilProgrammed(revisions, timeoutMilliseconds: timeoutMilliseconds)
     }
 
     /// Takes the tables out of the kernel of the calling thread's network namespace. Connections

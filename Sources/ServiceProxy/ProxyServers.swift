@@ -85,7 +85,7 @@ struct ProxyPages: Sendable {
     }
 
     /// `/healthz` is for load balancers and fails on a node that is going; `/livez` is for whoever
-    /// would restart the proxy. `/programmed` tells, or waits for, the revision in force.
+    /// would restart the proxy. `/programmed` tells, or waits for, the revisions in force.
     func health(_ request: HTTPListener.Request) async -> HTTPListener.Response {
         switch request.path {
         case "/healthz": return answer("healthz", isHealthy && eligibility.isEligible)
@@ -128,11 +128,17 @@ struct ProxyPages: Sendable {
             if parts.count == 2, let number = UInt64(parts[1]) { values[String(parts[0])] = number }
         }
         var isReached = true
-        if let revision = values["revision"] {
+        let wanted = ProgrammedRevisions(
+            services: values["services"] ?? 0, endpointSlices: values["endpointSlices"] ?? 0)
+        if wanted != ProgrammedRevisions() {
             isReached = await status.waitUntilProgrammed(
-                revision, timeoutMilliseconds: Int(min(values["timeoutMilliseconds"] ?? 0, 20_000)))
+                wanted, timeoutMilliseconds: Int(min(values["timeoutMilliseconds"] ?? 0, 20_000)))
         }
-        let body: JSONValue = ["revision": .string("\(status.programmedRevision)")]
+        let reached = status.programmedRevisions
+        let body: JSONValue = [
+            "services": .string("\(reached.services)"),
+            "endpointSlices": .string("\(reached.endpointSlices)"),
+        ]
         return HTTPListener.Response(
             code: isReached ? 200 : 504, contentType: "application/json",
             body: body.serializedText + "\n")

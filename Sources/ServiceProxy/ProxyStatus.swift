@@ -1,16 +1,43 @@
 import Synchronization
 
+/// Up to which resourceVersion each collection is in force. They come by watches of their own, of
+/// which either may be ahead: one number for both would promise what the slower one has yet to
+/// bring.
+public struct ProgrammedRevisions: Hashable, Sendable {
+    /// That of Services.
+    public var services: UInt64
+    /// That of EndpointSlices.
+    public var endpointSlices: UInt64
+
+    /// Names revisions; 0 is reached by anything.
+    public init(services: UInt64 = 0, endpointSlices: UInt64 = 0) {
+        self.services = services
+        self.endpointSlices = endpointSlices
+    }
+
+    /// True where both are as far as the other's, or further.
+    public func reaches(_ other: Self) -> Bool {
+        services >= other.services && endpointSlices >= other.endpointSlices
+    }
+
+    /// Raises each to the other's.
+    mutating func advance(to other: Self) {
+        services = max(services, other.services)
+        endpointSlices = max(endpointSlices, other.endpointSlices)
+    }
+}
+
 /// What the agent has reached, for those who wait and for health answers.
 final class ProxyStatus: Sendable {
     private struct State {
         var isReady = false
-        var programmedRevision: UInt64 = 0
+        var programmedRevisions = ProgrammedRevisions()
         var waiters: [Int: Waiter] = [:]
         var nextWaiter = 0
     }
 
     private struct Waiter {
-        var revision: UInt64?
+        var revisions: ProgrammedRevisions
         var continuation: CheckedContinuation<Bool, Never>
     }
 
@@ -20,26 +47,28 @@ final class ProxyStatus: Sendable {
     private let state = Mutex(State())
 
     var isReady: Bool { state.withLock { $0.isReady } }
-    var programmedRevision: UInt64 { state.withLock { $0.programmedRevision } }
+    var programmedRevisions: ProgrammedRevisions { state.withLock { $0.programmedRevisions } }
 
-    /// Notes that everything up to a revision is in force.
-    func advance(to revision: UInt64) {
+    /// Notes that everything up to the revisions is in force.
+    func advance(to revisions: ProgrammedRevisions) {
         let due = state.withLock { state in
             state.isReady = true
-            state.programmedRevision = max(state.programmedRevision, revision)
-            let reached = state.programmedRevision
-            let due = state.waiters.filter { ($0.value.revision ?? 0) <= reached }
+            state.programmedRevisions.advance(to: revisions)
+            let reached = state.programmedRevisions
+            let due = state.waiters.filter { reached.reaches($0.value.revisions) }
             for key in due.keys { state.waiters[key] = nil }
             return due.values.map(\.continuation)
         }
         for continuation in due { continuation.resume(returning: true) }
     }
 
-    func waitUntilReady() async { _ = await wait(for: nil) }
+    func waitUntilReady() async { _ = await wait(for: ProgrammedRevisions()) }
 
-    func waitUntilProgrammed(_ revision: UInt64, timeoutMilliseconds: Int) async -> Bool {
+    func waitUntilProgrammed(
+        _ revisions: ProgrammedRevisions, timeoutMilliseconds: Int
+    ) async -> Bool {
         await withTaskGroup(of: Bool.self) { group in
-            group.addTask { await self.wait(for: revision) }
+            group.addTask { await self.wait(for: revisions) }
             group.addTask {
                 try? await Task.sleep(for: .milliseconds(timeoutMilliseconds))
                 return false
@@ -50,7 +79,7 @@ final class ProxyStatus: Sendable {
         }
     }
 
-    private func wait(for revision: UInt64?) async -> Bool {
+    private func wait(for revisions: ProgrammedRevisions) async -> Bool {
         let identifier = state.withLock { state in
             state.nextWaiter += 1
             return state.nextWaiter
@@ -58,10 +87,12 @@ final class ProxyStatus: Sendable {
         return await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let answer = state.withLock { state -> Bool? in
-                    if state.isReady, (revision ?? 0) <= state.programmedRevision { return true }
+                    if state.isReady, state.programmedRevisions.reaches(revisions) {
+                        return true
+                    }
                     if Task.isCancelled || state.waiters.count >= Self.waiterLimit { return false }
                     state.waiters[identifier] = Waiter(
-                        revision: revision, continuation: continuation)
+                        revisions: revisions, continuation: continuation)
                     return nil
                 }
                 if let answer { continuation.resume(returning: answer) }

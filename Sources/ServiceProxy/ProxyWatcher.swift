@@ -12,6 +12,13 @@ final class ProxyWatcher: Sendable {
         var context: NodeContext
         var nodeAddresses: [IPAddress] = []
         var kubeProxy = KubeProxyConfiguration()
+        /// The collections whose first list has not come yet.
+        var awaited: Set<Source> = [.services, .endpointSlices]
+    }
+
+    /// What the rules depend on.
+    private enum Source: Hashable {
+        case services, endpointSlices, nodes, configMaps
     }
 
     private let agent: ProxyAgent
@@ -38,24 +45,35 @@ final class ProxyWatcher: Sendable {
             logger: agent.logger)
     }
 
-    /// Adds the informers to the group, and tells the worker when all have their first lists.
+    /// Adds the watches to the group, and tells the worker when all have their first lists.
     func run(in group: inout TaskGroup<Void>) async {
-        let services = Informer<Service>(.services, client: agent.client, logger: agent.logger)
-        let slices = Informer<EndpointSlice>(
-            .endpointSlices, client: agent.client, logger: agent.logger)
-        group.addTask { await services.run { self.take(services: $0) } }
-        group.addTask { await slices.run { self.take(slices: $0) } }
-        var waits: [@Sendable () async -> Void] = [
-            services.waitUntilSynced, slices.waitUntilSynced,
-        ]
-        if !agent.configuration.nodeName.isEmpty {
-            let nodes = Informer<Node>(
-                .nodes, client: agent.client,
-                options: ListOptions(
-                    fieldSelector: "metadata.name=\(agent.configuration.nodeName)"),
+        let name = agent.configuration.nodeName
+        let cache =
+            agent.cache
+            ?? ClusterCache(
+                client: agent.client, nodes: name.isEmpty ? .none : .named(name),
                 logger: agent.logger)
-            group.addTask { await nodes.run { self.take(nodes: $0) } }
-            waits.append(nodes.waitUntilSynced)
+        if agent.cache == nil { group.addTask { await cache.run() } }
+        state.withLock { state in
+            if !name.isEmpty { state.awaited.insert(.nodes) }
+            if agent.configuration.followsConfigMap { state.awaited.insert(.configMaps) }
+        }
+        group.addTask {
+            await cache.services.follow {
+                self.note($0) { ProgrammedRevisions(services: $0) }
+            } handler: {
+                self.take(services: $0)
+            }
+        }
+        group.addTask {
+            await cache.endpointSlices.follow {
+                self.note($0) { ProgrammedRevisions(endpointSlices: $0) }
+            } handler: {
+                self.take(slices: $0)
+            }
+        }
+        if !name.isEmpty {
+            group.addTask { await cache.nodes.follow(handler: { self.take(nodes: $0) }) }
         }
         if agent.configuration.followsConfigMap {
             let maps = Informer<Object>(
@@ -64,43 +82,44 @@ final class ProxyWatcher: Sendable {
                     namespace: Self.configMapKey.namespace,
                     fieldSelector: "metadata.name=\(Self.configMapKey.name)"), logger: agent.logger)
             group.addTask { await maps.run { await self.take(configMaps: $0) } }
-            waits.append(maps.waitUntilSynced)
         } else {
             await apply(agent.configuration.kubeProxyConfiguration ?? .init(), regarding: nil)
         }
-        let toAwait = waits
-        group.addTask {
-            for wait in toAwait { await wait() }
-            if !Task.isCancelled { self.worker.post { $0.isComplete = true } }
+    }
+
+    private func markSynced(_ source: Source) {
+        let isComplete = state.withLock { state in
+            state.awaited.remove(source) != nil && state.awaited.isEmpty
         }
+        if isComplete { worker.post { $0.isComplete = true } }
+    }
+
+    /// Everything up to a revision has been handed to the worker.
+    private func note(_ revision: String, _ make: (UInt64) -> ProgrammedRevisions) {
+        guard let number = UInt64(revision) else { return }
+        worker.post { $0.revisions.advance(to: make(number)) }
     }
 
     // MARK: - Services and slices
 
     private func take(services notice: Informer<Service>.Notice) {
-        guard case .changes(let changes) = notice else { return }
+        guard case .changes(let changes) = notice else { return markSynced(.services) }
         worker.post { inbox in
-            for change in changes {
-                inbox.services[change.key] = .some(change.new)
-                inbox.note(revision: (change.new ?? change.old)?.metadata.resourceVersion)
-            }
+            for change in changes { inbox.services[change.key] = .some(change.new) }
         }
     }
 
     private func take(slices notice: Informer<EndpointSlice>.Notice) {
-        guard case .changes(let changes) = notice else { return }
+        guard case .changes(let changes) = notice else { return markSynced(.endpointSlices) }
         worker.post { inbox in
-            for change in changes {
-                inbox.slices[change.key] = .some(change.new)
-                inbox.note(revision: (change.new ?? change.old)?.metadata.resourceVersion)
-            }
+            for change in changes { inbox.slices[change.key] = .some(change.new) }
         }
     }
 
     // MARK: - The node
 
     private func take(nodes notice: Informer<Node>.Notice) {
-        guard case .changes(let changes) = notice else { return }
+        guard case .changes(let changes) = notice else { return markSynced(.nodes) }
         for change in changes where change.key.name == agent.configuration.nodeName {
             let node = change.new
             servers.note(isNodeEligible: node?.isEligibleForLoadBalancing ?? true)
@@ -124,7 +143,7 @@ final class ProxyWatcher: Sendable {
     // MARK: - Configuration
 
     private func take(configMaps notice: Informer<Object>.Notice) async {
-        guard case .changes(let changes) = notice else { return }
+        guard case .changes(let changes) = notice else { return markSynced(.configMaps) }
         for change in changes where change.key == Self.configMapKey {
             guard let object = change.new, let text = object["data"]?["config.conf"]?.string else {
                 await apply(.init(), regarding: nil)
@@ -201,15 +220,6 @@ final class ProxyWatcher: Sendable {
             }
         }
         return failures
-    }
-}
-
-extension ProxyWorker.Inbox {
-    /// Raises the revision to an object's.
-    fileprivate mutating func note(revision: String?) {
-        if let revision, let number = UInt64(revision) {
-            self.revision = max(self.revision, number)
-        }
     }
 }
 

@@ -17,7 +17,7 @@ final class ProxyWorker: @unchecked Sendable {
         var slices: [ObjectKey: EndpointSlice?] = [:]
         var node: NodeContext?
         var options: RulesetOptions?
-        var revision: UInt64 = 0
+        var revisions = ProgrammedRevisions()
         /// When the oldest change in here came, on the monotonic clock.
         var oldestNanoseconds: UInt64?
         /// True once all first lists are in.
@@ -111,7 +111,7 @@ final class ProxyWorker: @unchecked Sendable {
             let taken = inbox.withLock { inbox in
                 defer {
                     inbox = Inbox(
-                        revision: inbox.revision, isComplete: inbox.isComplete,
+                        revisions: inbox.revisions, isComplete: inbox.isComplete,
                         isStopped: inbox.isStopped)
                 }
                 return inbox
@@ -128,7 +128,7 @@ final class ProxyWorker: @unchecked Sendable {
                     retry = monotonicNanoseconds() + pause
                 }
             } else if taken.isComplete, retry == nil, !engine.hasWork {
-                status.advance(to: taken.revision)
+                status.advance(to: taken.revisions)
             }
             if monotonicNanoseconds() >= nextAudit {
                 let start = monotonicNanoseconds()
@@ -190,7 +190,7 @@ final class ProxyWorker: @unchecked Sendable {
                     "milliseconds": "\((monotonicNanoseconds() - start) / 1_000_000)",
                 ])
         }
-        status.advance(to: taken.revision)
+        status.advance(to: taken.revisions)
         return true
     }
 

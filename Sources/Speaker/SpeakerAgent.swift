@@ -39,6 +39,8 @@ public final class SpeakerAgent: Sendable {
 
     private let client: any KubernetesClient
     private let configuration: Configuration
+    private let cache: ClusterCache
+    private let ownsCache: Bool
     private let logger: Logger
     private let loop: SpeakerLoop
     private let recorder: EventRecorder
@@ -56,13 +58,17 @@ public final class SpeakerAgent: Sendable {
     }
 
     /// Opens the sockets; nothing is sent before `run`.
+    /// - Parameter cache: Services, slices and Nodes as others read them too, kept by the caller;
+    ///   nil for a cache of its own.
     /// - Throws: `NetlinkError` where the interface is missing or a socket cannot be opened.
     public init(
-        client: any KubernetesClient, configuration: Configuration,
+        client: any KubernetesClient, configuration: Configuration, cache: ClusterCache? = nil,
         logger: Logger = Logger(label: "portolan.speaker")
     ) throws {
         self.client = client
         self.configuration = configuration
+        self.cache = cache ?? ClusterCache(client: client, logger: logger)
+        ownsCache = cache == nil
         self.logger = logger
         recorder = EventRecorder(
             client: client, component: "portolan-speaker", host: configuration.nodeName,
@@ -87,6 +93,7 @@ public final class SpeakerAgent: Sendable {
     public func run() async throws {
         try loop.start()
         await withDiscardingTaskGroup { group in
+            if ownsCache { group.addTask { await self.cache.run() } }
             group.addTask { await self.watchServices() }
             group.addTask { await self.watchSlices() }
             group.addTask { await self.watchNodes() }
@@ -145,8 +152,7 @@ public final class SpeakerAgent: Sendable {
 
 extension SpeakerAgent {
     private func watchServices() async {
-        let informer = Informer<Service>(.services, client: client, logger: logger)
-        await informer.run { notice in
+        await cache.services.follow { notice in
             switch notice {
             case .synced: self.markSynced("Service")
             case .changes(let changes):
@@ -160,8 +166,7 @@ extension SpeakerAgent {
     }
 
     private func watchSlices() async {
-        let informer = Informer<EndpointSlice>(.endpointSlices, client: client, logger: logger)
-        await informer.run { notice in
+        await cache.endpointSlices.follow { notice in
             switch notice {
             case .synced: self.markSynced("EndpointSlice")
             case .changes(let changes):
@@ -175,8 +180,7 @@ extension SpeakerAgent {
     }
 
     private func watchNodes() async {
-        let informer = Informer<Node>(.nodes, client: client, logger: logger)
-        await informer.run { notice in
+        await cache.nodes.follow { notice in
             switch notice {
             case .synced: self.markSynced("Node")
             case .changes(let changes):

@@ -80,6 +80,42 @@ struct InformerTests {
             ])
     }
 
+    @Test func followersAreToldEverythingAndTheRevisionReached() async {
+        let source = PlayedSource(
+            lists: [(["a": 1], 4)],
+            watches: [.events([(.modified, "a", 6), (.bookmark, "", 9)])])
+        let informer = Informer<Object>(
+            .configMaps, client: source,
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        let running = Task { await informer.run() }
+        await informer.waitUntilSynced()
+        // Who comes late is told what there is; the other one only that it is complete.
+        let (early, late) = (Told(), Told())
+        let (reached, reach) = AsyncStream.makeStream(of: String.self)
+        let following = Task {
+            await informer.follow(reached: { reach.yield($0) }, handler: { early.take($0) })
+        }
+        let silent = Task { await informer.follow(replaying: false) { late.take($0) } }
+        for await revision in reached where revision == "9" { break }
+        let told = await early.first(2)
+        #expect(told.first?.hasPrefix("a ") == true && told.contains("synced"))
+        #expect(informer.get(ObjectKey(name: "a"))?.metadata.resourceVersion == "6")
+        #expect(await late.first(1).contains { $0 == "synced" || $0 == "a 1>6" })
+        for task in [running, following, silent] {
+            task.cancel()
+            await task.value
+        }
+    }
+
+    @Test func aListOfManyPagesIsOneList() async {
+        let source = PlayedSource(
+            lists: [(["a": 1], 7), (["b": 2], 7), (["c": 3], 7)], watches: [],
+            pageTokens: ["x", "y"])
+        #expect(await run(source, lines: 4) == ["a ->1", "b ->2", "c ->3", "synced"])
+        #expect(source.continuedWith == ["", "x", "y"])
+        #expect(source.watchedFrom == ["7"])
+    }
+
     @Test func waitingEndsWithTheTask() async {
         let source = PlayedSource(lists: [], watches: [])
         let informer = Informer<Object>(
@@ -112,13 +148,18 @@ private final class PlayedSource: KubernetesClient {
         var lists: [([String: Int], Int)]
         var watches: [Watch]
         var watchedFrom: [String] = []
+        var pageTokens: [String] = []
+        var continuedWith: [String] = []
     }
 
     private let state: Mutex<State>
 
-    init(lists: [([String: Int], Int)], watches: [Watch]) {
-        state = Mutex(State(lists: lists, watches: watches))
+    /// - Parameter pageTokens: what the first lists say of a page after them.
+    init(lists: [([String: Int], Int)], watches: [Watch], pageTokens: [String] = []) {
+        state = Mutex(State(lists: lists, watches: watches, pageTokens: pageTokens))
     }
+
+    var continuedWith: [String] { state.withLock { $0.continuedWith } }
 
     var watchedFrom: [String] { state.withLock { $0.watchedFrom } }
 
@@ -130,9 +171,11 @@ private final class PlayedSource: KubernetesClient {
         try state.withLock { state in
             guard !state.lists.isEmpty else { throw StatusError.internalError("no more lists") }
             let (objects, revision) = state.lists.removeFirst()
+            state.continuedWith.append(options.continueToken)
+            let token = state.pageTokens.isEmpty ? "" : state.pageTokens.removeFirst()
             return ObjectList(
                 items: objects.sorted { $0.key < $1.key }.map { Self.object($0.key, $0.value) },
-                resourceVersion: "\(revision)")
+                resourceVersion: "\(revision)", continueToken: token)
         }
     }
 

@@ -66,11 +66,18 @@ import Testing
             #expect(target(kernel).destination == IPAddress("10.244.0.2"))
             let revision = api.put(.endpointSlices, slice(3))
             #expect(
-                await agent.waitUntilProgrammed(revision: revision, timeoutMilliseconds: 10_000))
+                await agent.waitUntilProgrammed(
+                    .init(endpointSlices: revision), timeoutMilliseconds: 10_000))
             #expect(target(kernel).destination == IPAddress("10.244.0.3"))
             #expect(
-                await agent.waitUntilProgrammed(revision: revision + 9, timeoutMilliseconds: 20)
-                    == false)
+                await agent.waitUntilProgrammed(
+                    .init(endpointSlices: revision + 9), timeoutMilliseconds: 20) == false)
+            // What a Service's watch has brought says nothing of the slices.
+            let later = api.put(.services, service)
+            #expect(
+                await agent.waitUntilProgrammed(
+                    .init(services: later), timeoutMilliseconds: 10_000))
+            #expect(agent.programmedRevisions.endpointSlices < later)
         }
         #expect(target(kernel).destination == IPAddress("10.244.0.3"))
         // The next agent finds what changed meanwhile.
@@ -138,9 +145,9 @@ import Testing
             let livez = try Command.check(["curl", "-sS", "http://127.0.0.1:\(health)/livez"])
             #expect(livez.output.contains("\"healthy\":true"))
             let programmed = try Command.check([
-                "curl", "-sS", "http://127.0.0.1:\(health)/programmed?revision=2",
+                "curl", "-sS", "http://127.0.0.1:\(health)/programmed?services=1",
             ])
-            #expect(programmed.output.contains("revision"))
+            #expect(programmed.output.contains("\"endpointSlices\":"))
             let text = try Command.check(["curl", "-sS", "http://127.0.0.1:\(metrics)/metrics"])
                 .output
             for name in [

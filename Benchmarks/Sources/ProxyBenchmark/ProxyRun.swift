@@ -71,7 +71,7 @@ struct ProxyRun {
                 number, endpointCount, generation: change / serviceCount + 1, revision: revision)
             let start = now()
             api.send(slice)
-            while agent.programmedRevision < revision { await Task.yield() }
+            while agent.programmedRevisions.endpointSlices < revision { await Task.yield() }
             latencies.append(now() - start)
         }
         return latencies.sorted()

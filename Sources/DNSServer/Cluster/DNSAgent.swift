@@ -71,6 +71,9 @@ public final class DNSAgent: Sendable {
 
     let client: RecordingClient
     let configuration: Configuration
+    /// Services and slices, with whoever shares them.
+    private let cache: ClusterCache
+    private let ownsCache: Bool
     let logger: Logger
     /// The server; for metrics and tests.
     public let server: DNSServer
@@ -89,13 +92,18 @@ public final class DNSAgent: Sendable {
     }
 
     /// Makes an agent; nothing happens before `run`.
+    /// - Parameter cache: Services and slices as others read them too, kept by the caller; nil for
+    ///   a cache of its own.
     public init(
-        client: any KubernetesClient, configuration: Configuration,
+        client: any KubernetesClient, configuration: Configuration, cache: ClusterCache? = nil,
         logger: Logger = Logger(label: "portolan.dns")
     ) {
         let domain = DNSName(configuration.clusterDomain) ?? .root
-        self.client = RecordingClient(client)
+        let recording = RecordingClient(client)
+        self.client = recording
         self.configuration = configuration
+        self.cache = cache ?? ClusterCache(client: recording, nodes: .none, logger: logger)
+        ownsCache = cache == nil
         self.logger = logger
         let initial = ClusterSettings(domain: domain)
         settings = Mutex(initial)
@@ -200,8 +208,9 @@ public final class DNSAgent: Sendable {
     private func follow() async {
         let every = configuration.relistSeconds
         await withTaskGroup(of: Void.self) { group in
-            group.addTask { await self.followServices(every) }
-            group.addTask { await self.followSlices(every) }
+            if ownsCache { group.addTask { await self.cache.run() } }
+            group.addTask { await self.followServices() }
+            group.addTask { await self.followSlices() }
             group.addTask { await self.followNamespaces(every) }
             group.addTask { await self.followClients(every) }
             group.addTask { await self.followVerifiedPods(every) }
@@ -209,26 +218,20 @@ public final class DNSAgent: Sendable {
         }
     }
 
-    private func followServices(_ every: Int) async {
-        let informer = Informer<Service>(.services, client: client, logger: logger)
-        await relisting(every) {
-            await informer.run { [controller = self.controller] notice in
-                switch notice {
-                case .changes(let changes): controller.apply(changes)
-                case .synced: controller.markSynced(.services)
-                }
+    private func followServices() async {
+        await cache.services.follow { [controller] notice in
+            switch notice {
+            case .changes(let changes): controller.apply(changes)
+            case .synced: controller.markSynced(.services)
             }
         }
     }
 
-    private func followSlices(_ every: Int) async {
-        let informer = Informer<EndpointSlice>(.endpointSlices, client: client, logger: logger)
-        await relisting(every) {
-            await informer.run { [controller = self.controller] notice in
-                switch notice {
-                case .changes(let changes): controller.apply(changes)
-                case .synced: controller.markSynced(.slices)
-                }
+    private func followSlices() async {
+        await cache.endpointSlices.follow { [controller] notice in
+            switch notice {
+            case .changes(let changes): controller.apply(changes)
+            case .synced: controller.markSynced(.slices)
             }
         }
     }
