@@ -118,6 +118,10 @@ let package = Package(
             [
                 "CLinux", "DNS", "Informer", "JSON", "KubernetesAPI", "NetworkTypes",
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+                .product(name: "NIOTLS", package: "swift-nio"),
             ]),
         library("ARP", ["NetworkTypes"]),
         library("BGP", ["NetworkTypes"]),
@@ -144,7 +148,8 @@ let package = Package(
         library(
             "Commands",
             [
-                "APIServer", "AddressPools", "CLinux", "Controllers", "DNSServer", "Informer",
+                "APIServer", "AddressPools", "CLinux", "Controllers", "DNS", "DNSServer",
+                "Informer",
                 "JSON", "KubernetesAPI", "NFTables", "Netlink", "NetworkTypes", "PodRuntime",
                 "ServiceProxy",
                 "Speaker", "Store",

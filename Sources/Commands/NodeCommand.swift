@@ -116,6 +116,23 @@ extension RemoteClient {
     }
 }
 
+extension IdentityOptions {
+    /// A client of the cluster that these options name, or of the one in `kubeconfig`.
+    /// - Throws: `CommandFailure` where none is running or the file cannot be used.
+    func client(kubeconfig: String?) throws -> RemoteClient {
+        let path = kubeconfig ?? DataDirectory(path: dataDir).adminKubeconfig
+        if kubeconfig == nil, RunDirectory(name: name).supervisor() == nil {
+            throw CommandFailure(
+                "no Portolan named \"\(name)\" is running: start it with portolan up")
+        }
+        do {
+            return try RemoteClient(ClientConfiguration(kubeconfigPath: path))
+        } catch {
+            throw CommandFailure("\(error)")
+        }
+    }
+}
+
 extension AgentOptions {
     func clientConfiguration() throws -> ClientConfiguration {
         if let kubeconfig { return try ClientConfiguration(kubeconfigPath: kubeconfig) }

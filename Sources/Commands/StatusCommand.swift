@@ -13,17 +13,7 @@ struct StatusCommand: AsyncParsableCommand {
     var kubeconfig: String?
 
     func run() async throws {
-        let path = kubeconfig ?? DataDirectory(path: identity.dataDir).adminKubeconfig
-        if kubeconfig == nil, RunDirectory(name: identity.name).supervisor() == nil {
-            throw CommandFailure(
-                "no Portolan named \"\(identity.name)\" is running: start it with portolan up")
-        }
-        let client: RemoteClient
-        do {
-            client = try RemoteClient(ClientConfiguration(kubeconfigPath: path))
-        } catch {
-            throw CommandFailure("\(error)")
-        }
+        let client = try identity.client(kubeconfig: kubeconfig)
         do {
             try await client.shutDownAfter {
                 for line in try await StatusReport.read(from: client).lines { print(line) }

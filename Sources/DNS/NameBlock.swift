@@ -229,14 +229,6 @@ extension NameBlock {
         return NameBlock(memory: memory)
     }
 
-    /// Copies bytes in this layout (rendered, or read from a checked snapshot) to fresh memory.
-    static func copy(_ bytes: UnsafeRawBufferPointer) -> NameBlock {
-        let memory = UnsafeMutableRawPointer.allocate(byteCount: bytes.count, alignment: 8)
-        UnsafeMutableRawBufferPointer(start: memory, count: bytes.count).copyMemory(from: bytes)
-        memory.storeBytes(of: UInt32(bytes.count), toByteOffset: 8, as: UInt32.self)
-        return NameBlock(memory: memory)
-    }
-
     private static func render(
         _ set: RecordSet, nameLength: Int, into payload: inout [UInt8]
     ) -> (answerLength: Int, additionalCount: Int) {

@@ -11,12 +11,12 @@ import Synchronization
 /// published, and memory is freed through `epochs` when no reader can see it. Writers must hold
 /// the owner's lock.
 public final class NameTable: @unchecked Sendable {
-    private static let shardCount = 64
-    private static let addressMask: UInt = 0xFFFF_FFFF_FFFF
+    static let shardCount = 64
+    static let addressMask: UInt = 0xFFFF_FFFF_FFFF
     private static let tombstone: UInt = 1
 
     /// When memory taken out of this table may be freed.
-    public let epochs = ReadEpochs()
+    public let epochs: ReadEpochs
     /// The hash of the names in this table.
     public let nameHash: NameHash
     /// The shards' addresses; readers keep a copy of this pointer, which lives as long as the table.
@@ -28,25 +28,39 @@ public final class NameTable: @unchecked Sendable {
         var used = 0
     }
 
-    /// Before a shard's slots: the capacity, a power of two.
-    private static let slotsOffset = 16
+    /// Before a shard's slots: the capacity, a power of two, and eight octets for snapshots.
+    static let slotsOffset = 16
 
-    init(nameHash: NameHash) {
+    /// A shard that a snapshot brought, its slots already pointing to its blocks.
+    struct RestoredShard {
+        var memory: UnsafeMutableRawPointer
+        var liveCount: Int
+    }
+
+    /// Makes a table; `restored` has one entry a shard, in memory that `snapshot` keeps.
+    init(
+        nameHash: NameHash, restored: [RestoredShard] = [], snapshot: SnapshotMemory? = nil
+    ) {
         self.nameHash = nameHash
+        epochs = ReadEpochs(restored: snapshot)
         shards = .allocate(capacity: Self.shardCount)
         counts = Array(repeating: Count(), count: Self.shardCount)
         for index in 0..<Self.shardCount {
-            let shard = Self.makeShard(capacity: 16)
+            var shard: UnsafeMutableRawPointer
+            if index < restored.count {
+                shard = restored[index].memory
+                counts[index] = Count(
+                    live: restored[index].liveCount, used: restored[index].liveCount)
+            } else {
+                shard = Self.makeShard(capacity: 16)
+            }
             (shards + index).initialize(to: Atomic(UInt(bitPattern: shard)))
         }
     }
 
     deinit {
-        forEachBlock { $0.memory.deallocate() }
-        for index in 0..<Self.shardCount {
-            UnsafeMutableRawPointer(bitPattern: shards[index].load(ordering: .relaxed))?
-                .deallocate()
-        }
+        forEachBlock { epochs.free(UInt(bitPattern: $0.memory)) }
+        for index in 0..<Self.shardCount { epochs.free(shards[index].load(ordering: .relaxed)) }
         shards.deinitialize(count: Self.shardCount)
         shards.deallocate()
     }
@@ -139,16 +153,13 @@ public final class NameTable: @unchecked Sendable {
         for shard in 0..<Self.shardCount { try forEachBlock(inShard: shard, body) }
     }
 
-    /// Calls `body` with the blocks of one shard of `shardCountForWriters`.
+    /// Calls `body` with the blocks of one shard; for the writer only.
     func forEachBlock(inShard shard: Int, _ body: (NameBlock) throws -> Void) rethrows {
         let (slots, mask) = shardSlots(shard)
         for index in 0...Int(mask) {
             if let block = Self.block(slots[index].load(ordering: .relaxed)) { try body(block) }
         }
     }
-
-    /// How many shards there are, for those that go through the table piece by piece.
-    static var shardCountForWriters: Int { shardCount }
 
     // MARK: - Shards
 
@@ -198,7 +209,7 @@ public final class NameTable: @unchecked Sendable {
     }
 
     @inline(__always)
-    private static func tag(_ hash: UInt64) -> UInt {
+    static func tag(_ hash: UInt64) -> UInt {
         UInt(truncatingIfNeeded: hash) & ~addressMask
     }
 

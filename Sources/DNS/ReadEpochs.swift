@@ -24,7 +24,11 @@ public final class ReadEpochs: @unchecked Sendable {
         let epoch: UInt
     }
 
-    init() {
+    /// What lies in here is freed with it as a whole, not piece by piece.
+    private let restored: SnapshotMemory?
+
+    init(restored: SnapshotMemory? = nil) {
+        self.restored = restored
         let count = Self.maximumReaders * Self.stride
         cells = .allocate(capacity: count)
         for index in 0..<count { (cells + index).initialize(to: Atomic(0)) }
@@ -97,7 +101,10 @@ public final class ReadEpochs: @unchecked Sendable {
     /// How many pieces of memory wait to be freed.
     public var retiredCount: Int { retired.withLock { $0.count } }
 
-    private func free(_ memory: UInt) {
-        UnsafeMutableRawPointer(bitPattern: memory)?.deallocate()
+    /// Frees memory that no reader can hold; nothing happens to what a snapshot brought.
+    func free(_ memory: UInt) {
+        guard let pointer = UnsafeMutableRawPointer(bitPattern: memory) else { return }
+        if let restored, restored.contains(pointer) { return }
+        pointer.deallocate()
     }
 }

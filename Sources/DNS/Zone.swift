@@ -71,6 +71,8 @@ public final class Zone: @unchecked Sendable {
         var namespaces: [String: NamespaceState] = [:]
         var pods: [ServiceKey: [DNSName]] = [:]
         var podNameCounts: [DNSName: Int] = [:]
+        /// What a snapshot brought and nobody has needed yet: whose names are whose.
+        var unread: UnreadServices?
     }
 
     /// The names a Service has in the table.
@@ -86,9 +88,16 @@ public final class Zone: @unchecked Sendable {
     }
 
     /// Makes a zone with nothing but its own furniture: apex, `svc`, `pod`, `dns-version`, `ns.dns`.
-    public init(configuration: ZoneConfiguration) {
+    public convenience init(configuration: ZoneConfiguration) {
+        let hash = NameHash(seed: configuration.hashSeed)
+        self.init(configuration: configuration, table: NameTable(nameHash: hash))
+    }
+
+    /// Makes a zone of a table's names and its own furniture. The table's hash is that of the
+    /// configuration.
+    init(configuration: ZoneConfiguration, table: NameTable) {
         self.configuration = configuration
-        table = NameTable(nameHash: NameHash(seed: configuration.hashSeed))
+        self.table = table
         shards = table.shards
         serial = Atomic(configuration.serial)
         state.withLock { _ in insertFurniture() }
@@ -98,7 +107,12 @@ public final class Zone: @unchecked Sendable {
     public var nameCount: Int { state.withLock { _ in table.count } }
 
     /// How many Services have records or had an input.
-    public var serviceCount: Int { state.withLock { $0.numbers.count } }
+    public var serviceCount: Int {
+        state.withLock { state in
+            readServices(&state)
+            return state.numbers.count
+        }
+    }
 
     // MARK: - Changes
 
@@ -112,6 +126,7 @@ public final class Zone: @unchecked Sendable {
                 $0, zone: configuration.name, timeToLiveSeconds: configuration.timeToLiveSeconds)
         }
         return state.withLock { state in
+            readServices(&state)
             if input == nil, state.numbers[key] == nil { return 0 }
             let number = number(of: key, &state)
             var changes = replaceNames(records?.names ?? [], number, &state)
@@ -183,7 +198,8 @@ public final class Zone: @unchecked Sendable {
     /// snapshot remembered and a complete list no longer has.
     public func retain(services keys: Set<ServiceKey>, namespaces: Set<String>) {
         let (gone, goneNamespaces) = state.withLock { state in
-            (
+            readServices(&state)
+            return (
                 state.numbers.keys.filter { !keys.contains($0) },
                 state.namespaces.filter { $0.value.isDeclared && !namespaces.contains($0.key) }
                     .map(\.key)
@@ -258,7 +274,7 @@ public final class Zone: @unchecked Sendable {
     }
 
     /// Sets what `number` contributes to one reverse name, keeping others' contributions.
-    private func replaceReverse(
+    func replaceReverse(
         _ address: IPAddress, _ records: [ReverseRecord], _ number: UInt32
     ) -> Bool {
         let name = DNSName(reverse: address)

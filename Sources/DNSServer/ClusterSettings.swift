@@ -1,5 +1,5 @@
 public import DNS
-import NetworkTypes
+public import NetworkTypes
 
 /// What a Corefile means for this server. What it asks for and this server does another way, or
 /// not at all, is named in `warnings`.
@@ -20,6 +20,12 @@ public struct ClusterSettings: Sendable {
     public var concurrentForwards = 1000
     /// Whether there is a `log`.
     public var logsQueries = false
+    /// The certificate of DNS over TLS, without addresses; nil serves none.
+    public var tls: TLSService?
+    /// The port of DNS over TLS.
+    public var tlsPort = TLSService.port
+    /// Addresses of `bind`, which are listened at beside the node's own.
+    public var bindAddresses: [IPAddress] = []
     /// What is not done as the file says, with its line.
     public var warnings: [String] = []
 
@@ -52,7 +58,7 @@ public struct ClusterSettings: Sendable {
             && zoneFallsThrough == other.zoneFallsThrough
     }
 
-    private mutating func warn(_ directive: Corefile.Directive, _ text: String) {
+    mutating func warn(_ directive: Corefile.Directive, _ text: String) {
         warnings.append("line \(directive.line): \(text)")
     }
 
@@ -61,6 +67,11 @@ public struct ClusterSettings: Sendable {
     private mutating func readServer(_ server: Corefile.Directive) throws(CorefileError) {
         var route = ForwardRoute(cache: nil)
         var hasUpstreams = false
+        let isTLS = server.words.contains { readTLSKey($0) }
+        if isTLS, !server.block.contains(where: { $0.name == "tls" }) {
+            throw CorefileError(
+                line: server.line, message: "a tls:// server block needs tls CERT KEY")
+        }
         for plugin in server.block {
             switch plugin.name {
             case "kubernetes": try readKubernetes(plugin)
@@ -79,8 +90,13 @@ public struct ClusterSettings: Sendable {
                 "any", "minimal", "bufsize":
                 break
             case "autopath": break
-            case "bind":
-                warn(plugin, "bind is ignored: the node's DNS address is listened on")
+            case "bind": readBind(plugin)
+            case "tls":
+                guard isTLS else {
+                    warn(plugin, "tls is ignored: the block's zones do not begin with tls://")
+                    continue
+                }
+                try readTLS(plugin)
             case "template":
                 warn(plugin, "template is not supported and left out")
             default:
@@ -93,6 +109,8 @@ public struct ClusterSettings: Sendable {
             return
         }
         for zone in try zones(server) {
+            // What is asked over TLS has the answers of the plain block of that zone.
+            if isTLS, routes.contains(where: { $0.suffix == zone }) { continue }
             route.suffix = zone
             routes.append(route)
         }
@@ -104,14 +122,16 @@ public struct ClusterSettings: Sendable {
         for word in server.words {
             for part in word.split(separator: ",") {
                 var text = String(part)
-                for scheme in ["tls://", "https://", "grpc://"] where text.hasPrefix(scheme) {
+                let isTLS = text.hasPrefix("tls://")
+                if isTLS { text.removeFirst(6) }
+                for scheme in ["https://", "grpc://", "quic://"] where text.hasPrefix(scheme) {
                     warn(server, "\(scheme) is served as plain DNS")
                     text.removeFirst(scheme.count)
                 }
                 if text.hasPrefix("dns://") { text.removeFirst(6) }
                 if let colon = text.lastIndex(of: ":") {
                     let port = text[text.index(after: colon)...]
-                    if port != "53" { warn(server, "port \(port) is served on port 53") }
+                    if port != "53", !isTLS { warn(server, "port \(port) is served on port 53") }
                     text = String(text[..<colon])
                 }
                 guard let name = DNSName(text.isEmpty ? "." : text) else {
@@ -124,6 +144,17 @@ public struct ClusterSettings: Sendable {
     }
 
     // MARK: - Plugins
+
+    private mutating func readBind(_ plugin: Corefile.Directive) {
+        for word in plugin.arguments {
+            if let address = IPAddress(word) {
+                if !bindAddresses.contains(address) { bindAddresses.append(address) }
+            } else {
+                warn(plugin, "bind \(word) is ignored: only addresses are listened at")
+            }
+        }
+        for option in plugin.block { warn(option, "\(option.name) of bind is ignored") }
+    }
 
     private mutating func readKubernetes(_ plugin: Corefile.Directive) throws(CorefileError) {
         let zones = try plugin.arguments.map { text throws(CorefileError) in
@@ -188,7 +219,7 @@ public struct ClusterSettings: Sendable {
             var host = text
             if host.hasPrefix("dns://") { host.removeFirst(6) }
             if host.hasPrefix("tls://") {
-                warn(plugin, "\(text) is left out: servers are asked over UDP and TCP only")
+                route.upstreams.append(try readTLSUpstream(host, plugin))
                 continue
             }
             guard let address = SocketAddress(host) else {
@@ -223,8 +254,7 @@ public struct ClusterSettings: Sendable {
             if option.name != "prefer_udp" {
                 warn(option, "\(option.name) of forward is ignored")
             }
-        case "tls", "tls_servername":
-            warn(option, "\(option.name) of forward is ignored")
+        case "tls", "tls_servername": try readForwardTLS(option, &route)
         default:
             throw CorefileError(
                 line: option.line, message: "forward has no option \(option.name)")

@@ -20,10 +20,13 @@ public final class DNSServer: Sendable {
         /// For each worker, its sockets.
         var sockets: [[ListenerSockets]] = []
         var isRunning = false
+        /// What was asked for and what listens; they differ where the kernel chose the port.
+        var tls: (requested: TLSService, listener: TLSListener)?
     }
 
     private let state: Mutex<State>
     private let log: Mutex<QueryLog>
+    let tlsCounters = TLSCounters()
 
     private struct QueryLog: Sendable {
         var sink: (@Sendable (DNSQuestion, IPAddress?) -> Void)?
@@ -41,51 +44,84 @@ public final class DNSServer: Sendable {
     public static let maximumThreads = 32
 
     /// Opens the sockets and starts the threads.
-    /// - Throws: `SocketError` naming the address that could not be had; nothing is left open.
+    /// - Throws: `SocketError` naming the address that could not be had, or `TLSFileError`;
+    ///   nothing is left open.
     public func start() throws {
-        try state.withLock { state in
-            guard !state.isRunning else { return }
-            let count = min(max(1, state.configuration.threadCount), Self.maximumThreads)
-            var opened: [[ListenerSockets]] = Array(repeating: [], count: count)
-            do {
-                try Self.open(&state.configuration.listenAddresses, &opened)
-                let secret = ServerCookie(
-                    key0: .random(in: 0...UInt64.max), key1: .random(in: 0...UInt64.max))
-                let loops = LoopDetector()
-                let workers = try (0..<count).map { number in
-                    try Worker(
-                        number: number, configuration: state.configuration,
-                        sockets: opened[number], cookie: secret, loops: loops)
-                }
-                let sink = log.withLock { $0.sink }
-                for worker in workers {
-                    worker.queryLog = sink
-                    state.threads.append(try Self.spawn(worker))
-                }
-                state.workers = workers
-                state.sockets = opened
-                state.isRunning = true
-            } catch {
-                for socket in opened.joined() {
-                    close(socket.datagrams)
-                    close(socket.streams)
-                }
-                throw error
+        do {
+            try state.withLock { state in
+                guard !state.isRunning else { return }
+                try startThreads(&state)
+                try startTLS(state.configuration, &state)
             }
+        } catch {
+            stop()
+            throw error
         }
+    }
+
+    private func startThreads(_ state: inout State) throws {
+        let count = min(max(1, state.configuration.threadCount), Self.maximumThreads)
+        var opened: [[ListenerSockets]] = Array(repeating: [], count: count)
+        do {
+            try Self.open(&state.configuration.listenAddresses, &opened)
+            let secret = ServerCookie(
+                key0: .random(in: 0...UInt64.max), key1: .random(in: 0...UInt64.max))
+            let loops = LoopDetector()
+            let workers = try (0..<count).map { number in
+                try Worker(
+                    number: number, configuration: state.configuration,
+                    sockets: opened[number], cookie: secret, loops: loops)
+            }
+            let sink = log.withLock { $0.sink }
+            for worker in workers {
+                worker.queryLog = sink
+                state.threads.append(try Self.spawn(worker))
+            }
+            state.workers = workers
+            state.sockets = opened
+            state.isRunning = true
+        } catch {
+            for socket in opened.joined() {
+                close(socket.datagrams)
+                close(socket.streams)
+            }
+            throw error
+        }
+    }
+
+    /// Takes TLS connections as the configuration says. Where that changes, the new listener is
+    /// there before the old one ends, and connections that are open go on.
+    private func startTLS(_ configuration: ServerConfiguration, _ state: inout State) throws {
+        let current = state.tls
+        if let current, let wanted = configuration.tls,
+            wanted == current.requested || wanted == current.listener.service
+        {
+            state.configuration.tls = current.listener.service
+            return
+        }
+        state.tls = try configuration.tls.map { service in
+            let listener = try TLSListener(
+                service, workers: state.workers, limit: configuration.limits.connections,
+                counters: tlsCounters)
+            return (service, listener)
+        }
+        state.configuration.tls = state.tls?.listener.service
+        current?.listener.stop()
     }
 
     /// Ends the threads after their current batch and closes the sockets; returns when that is
     /// done.
     public func stop() {
-        let (workers, threads) = state.withLock { state in
-            let result = (state.workers, state.threads)
+        let (workers, threads, tls) = state.withLock { state in
+            let result = (state.workers, state.threads, state.tls)
+            state.tls = nil
             state.workers = []
             state.threads = []
             state.sockets = []
             state.isRunning = false
             return result
         }
+        tls?.listener.stop()
         for worker in workers { worker.stop() }
         for thread in threads { pthread_join(thread, nil) }
     }
@@ -101,6 +137,8 @@ public final class DNSServer: Sendable {
                 state.configuration = fresh
                 return
             }
+            try startTLS(fresh, &state)
+            fresh.tls = state.configuration.tls
             var added: [[ListenerSockets]] = Array(repeating: [], count: state.workers.count)
             let known = state.sockets.first?.map(\.address) ?? []
             var missing = fresh.listenAddresses.filter { !known.contains($0) }

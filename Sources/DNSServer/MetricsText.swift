@@ -10,6 +10,7 @@ extension DNSServer {
         writeHistograms(workers, &text)
         writeCache(workers, &text)
         writeForwarding(workers, &text)
+        writeTLS(&text)
         programming?.write(to: &text)
         if let zone = configuration.zone {
             text.gauge(
@@ -19,6 +20,17 @@ extension DNSServer {
                 Double(zone.serviceCount))
         }
         return text.text
+    }
+
+    private func writeTLS(_ text: inout MetricsWriter) {
+        for (name, help, counter) in [
+            ("handshakes", "TLS connections that clients opened.", tlsCounters.handshakes),
+            ("failures", "TLS handshakes that failed or took too long.", tlsCounters.failures),
+            ("refused", "TLS connections closed because there were too many.", tlsCounters.refused),
+        ] {
+            text.begin("portolan_dns_tls_\(name)_total", help, "counter")
+            text.sample("portolan_dns_tls_\(name)_total", "", Double(counter.value))
+        }
     }
 
     private func writeRequests(_ workers: [WorkerMetrics], _ text: inout MetricsWriter) {

@@ -9,6 +9,7 @@ struct PollToken {
         case listener
         case connection
         case exchange
+        case upstream
     }
 
     let kind: Kind

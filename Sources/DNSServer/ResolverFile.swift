@@ -8,6 +8,8 @@ public struct ResolverFile: Equatable, Sendable {
     public var servers: [SocketAddress] = []
     /// The last `search` or `domain` line.
     public var searchDomains: [DNSName] = []
+    /// `options ndots:N`: a name with fewer dots is tried with the search domains first.
+    public var ndots = 1
 
     /// Reads the text of a resolv.conf; lines that make no sense are left out, as the C library
     /// does.
@@ -21,6 +23,11 @@ public struct ResolverFile: Equatable, Sendable {
                 if let address = IPAddress(words[1]) { servers.append(SocketAddress(address)) }
             case "search", "domain":
                 searchDomains = words.dropFirst().compactMap { DNSName($0) }
+            case "options":
+                for word in words.dropFirst() where word.hasPrefix("ndots:") {
+                    // The C library takes at most 15 (resolv.conf(5)).
+                    if let number = Int(word.dropFirst(6)), number >= 0 { ndots = min(number, 15) }
+                }
             default:
                 break
             }

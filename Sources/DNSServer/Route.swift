@@ -94,6 +94,8 @@ final class Exchange {
         case datagram
         case connecting
         case stream
+        /// At a connection that others use, too.
+        case shared
     }
 
     let key: ExchangeKey
@@ -110,6 +112,10 @@ final class Exchange {
     var startNanosecondsOfPause: UInt64?
     var output: [UInt8] = []
     var input: [UInt8] = []
+    /// The shared connection that it waits at.
+    var stream: Int?
+    /// Whether it was asked a second time because its connection ended under it.
+    var wasAskedAgain = false
     /// An answer that says that the upstream could not, kept in case no other can either.
     var failure: DNSMessage?
     var waiters: [(DNSMessage?) -> Void] = []

@@ -25,13 +25,16 @@ public struct ServerConfiguration: Sendable {
     public var serverID: String?
     /// Whether each query is written to the log.
     public var logsQueries: Bool
+    /// DNS over TLS; nil serves none.
+    public var tls: TLSService?
 
     /// Makes a configuration; only the addresses have no default.
     public init(
         listenAddresses: [SocketAddress], threadCount: Int = 1, firstProcessor: Int? = nil,
         zone: Zone? = nil, routes: [ForwardRoute] = [], limits: ServerLimits = ServerLimits(),
         completesSearchPaths: Bool = false, hostSearchDomains: [DNSName] = [],
-        rateLimit: RateLimit? = nil, serverID: String? = nil, logsQueries: Bool = false
+        rateLimit: RateLimit? = nil, serverID: String? = nil, logsQueries: Bool = false,
+        tls: TLSService? = nil
     ) {
         self.listenAddresses = listenAddresses
         self.threadCount = threadCount
@@ -44,12 +47,13 @@ public struct ServerConfiguration: Sendable {
         self.rateLimit = rateLimit
         self.serverID = serverID
         self.logsQueries = logsQueries
+        self.tls = tls
     }
 }
 
 /// Bounds of one thread. What is over a bound is refused and counted.
 public struct ServerLimits: Sendable {
-    /// TCP connections; at the bound, the one idle longest is closed.
+    /// TCP connections, and TLS connections; at the bound, the one idle longest is closed.
     public var connections = 512
     /// Questions of one connection that wait for an upstream.
     public var pipelinedQueries = 128
@@ -111,18 +115,18 @@ public struct Upstream: Hashable, Sendable, CustomStringConvertible {
     public var address: SocketAddress
     /// Whether it is asked over TCP only (`force_tcp`).
     public var forcesTCP: Bool
-    /// The name in its certificate, where it is asked over TLS.
-    public var tlsServerName: String?
+    /// How it is asked over TLS; nil asks over UDP and TCP.
+    public var tls: UpstreamTLS?
 
     /// Makes an upstream.
-    public init(_ address: SocketAddress, forcesTCP: Bool = false, tlsServerName: String? = nil) {
+    public init(_ address: SocketAddress, forcesTCP: Bool = false, tls: UpstreamTLS? = nil) {
         self.address = address
         self.forcesTCP = forcesTCP
-        self.tlsServerName = tlsServerName
+        self.tls = tls
     }
 
     /// The address, as CoreDNS' `to` label has it.
-    public var description: String { address.description }
+    public var description: String { (tls == nil ? "" : "tls://") + address.description }
 }
 
 /// How an upstream is picked; the names are those of CoreDNS' `policy`.

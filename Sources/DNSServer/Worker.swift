@@ -51,6 +51,8 @@ final class Worker: @unchecked Sendable {
     var exchangeIndex: [ExchangeKey: Int] = [:]
     var exchangeCount = 0
     var nextDeadlineNanoseconds = UInt64.max
+    /// Connections to upstreams that many questions share.
+    var upstreamStreams: [UpstreamStream?] = []
     var limiter: ResponseLimiter?
     var talkers: TopTalkers?
     let loops: LoopDetector
@@ -133,6 +135,7 @@ final class Worker: @unchecked Sendable {
                 case .listener: acceptConnections(token.index)
                 case .connection: serve(connectionAt: token.index, events)
                 case .exchange: receive(exchangeAt: token.index, events)
+                case .upstream: receive(streamAt: token.index, events)
                 }
             }
             if nowNanoseconds >= nextDeadlineNanoseconds { checkDeadlines() }
@@ -194,6 +197,7 @@ final class Worker: @unchecked Sendable {
         listeners = []
         for index in connections.indices { closeConnection(index) }
         for index in exchanges.indices { abandon(exchangeAt: index) }
+        for place in upstreamStreams.indices { closeStream(place, nowNanoseconds) }
         if let reader { configuration.zone?.table.epochs.unregister(reader) }
         reader = nil
     }
@@ -209,6 +213,7 @@ final class Worker: @unchecked Sendable {
         checkConnections()
         checkExchanges()
         checkUpstreams()
+        checkStreams()
     }
 }
 

@@ -66,17 +66,18 @@ extension Worker {
     }
 
     /// Sends the current attempt; where that fails at once, the next one's time comes at once.
-    private func sendAttempt(_ index: Int, _ exchange: Exchange) {
+    func sendAttempt(_ index: Int, _ exchange: Exchange) {
         guard let state = exchange.current else { return }
         closeDescriptor(exchange)
-        exchange.id = UInt16.random(in: 0...UInt16.max)
-        var query = DNSMessage.query(
-            id: exchange.id, exchange.key.question, dnssecOK: exchange.key.dnssecOK)
-        if exchange.key.checkingDisabled { query.flags |= HeaderFlags.checkingDisabled }
-        let bytes = MessageEncoder.encode(query)
         exchange.sentNanoseconds = nowNanoseconds
         exchange.deadlineNanoseconds = nowNanoseconds + Exchange.attemptNanoseconds
         schedule(exchange.deadlineNanoseconds)
+        if state.upstream.tls != nil {
+            sendOverStream(index, exchange, state)
+            return
+        }
+        exchange.id = UInt16.random(in: 0...UInt16.max)
+        let bytes = MessageEncoder.encode(query(for: exchange))
         if state.upstream.forcesTCP {
             startStream(index, exchange, bytes)
             return
@@ -96,6 +97,14 @@ extension Worker {
             exchange.deadlineNanoseconds = nowNanoseconds
             schedule(nowNanoseconds)
         }
+    }
+
+    /// What is sent for an exchange, with its current ID.
+    func query(for exchange: Exchange) -> DNSMessage {
+        var query = DNSMessage.query(
+            id: exchange.id, exchange.key.question, dnssecOK: exchange.key.dnssecOK)
+        if exchange.key.checkingDisabled { query.flags |= HeaderFlags.checkingDisabled }
+        return query
     }
 
     /// Asks the current upstream over TCP.
@@ -128,9 +137,12 @@ extension Worker {
                 if errno != EAGAIN, errno != EINTR { fail(index, exchange) }
                 return
             }
-            accept(UnsafeBufferPointer(start: streamOutput, count: count), index, exchange)
+            takeAnswer(UnsafeBufferPointer(start: streamOutput, count: count), index, exchange)
         case .connecting, .stream:
             receiveStream(index, exchange, events)
+        case .shared:
+            // Its bytes come by `receive(streamAt:)`.
+            break
         }
     }
 
@@ -164,12 +176,12 @@ extension Worker {
         let length = Int(exchange.input[0]) << 8 | Int(exchange.input[1])
         guard exchange.input.count - 2 >= length else { return }
         let frame = Array(exchange.input[2..<(2 + length)])
-        frame.withUnsafeBufferPointer { accept($0, index, exchange) }
+        frame.withUnsafeBufferPointer { takeAnswer($0, index, exchange) }
     }
 
     /// Looks at a message from upstream. What does not belong to the question is counted and left:
     /// the true answer may still come (RFC 5452, 9).
-    private func accept(
+    func takeAnswer(
         _ bytes: UnsafeBufferPointer<UInt8>, _ index: Int, _ exchange: Exchange
     ) {
         guard let message = try? DNSMessage(decoding: bytes.span),
@@ -186,10 +198,7 @@ extension Worker {
         state.answered += 1
         state.totalNanoseconds += nowNanoseconds &- exchange.sentNanoseconds
         if message.isTruncated, exchange.step == .datagram {
-            var query = DNSMessage.query(
-                id: exchange.id, exchange.key.question, dnssecOK: exchange.key.dnssecOK)
-            if exchange.key.checkingDisabled { query.flags |= HeaderFlags.checkingDisabled }
-            startStream(index, exchange, MessageEncoder.encode(query))
+            startStream(index, exchange, MessageEncoder.encode(query(for: exchange)))
             return
         }
         switch message.responseCode {
@@ -207,7 +216,7 @@ extension Worker {
     }
 
     /// The current attempt has failed: counts that and tries the next.
-    private func fail(_ index: Int, _ exchange: Exchange) {
+    func fail(_ index: Int, _ exchange: Exchange) {
         if let state = exchange.current {
             state.failures += 1
             let limit = exchange.route.configuration.maximumFailures
@@ -285,6 +294,7 @@ extension Worker {
     }
 
     private func closeDescriptor(_ exchange: Exchange) {
+        leaveStream(exchange)
         if exchange.descriptor >= 0 { close(exchange.descriptor) }
         exchange.descriptor = -1
     }
@@ -300,7 +310,12 @@ extension Worker {
                 schedule(exchange.deadlineNanoseconds)
                 continue
             }
-            if exchange.startNanosecondsOfPause != nil {
+            if let place = exchange.stream, let stream = upstreamStreams[place],
+                stream.lastAnswerNanoseconds < exchange.sentNanoseconds
+            {
+                // Nothing came since the question went out: whoever is there no longer answers.
+                closeStream(place, nowNanoseconds)
+            } else if exchange.startNanosecondsOfPause != nil {
                 exchange.startNanosecondsOfPause = nil
                 exchange.attempt += 1
                 sendAttempt(index, exchange)

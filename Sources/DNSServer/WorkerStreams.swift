@@ -60,12 +60,15 @@ extension Worker {
                 continue
             }
             Sockets.setOption(descriptor, Int32(IPPROTO_TCP), PORTOLAN_TCP_NODELAY, 1)
-            if connectionCount >= configuration.limits.connections { closeIdlest() }
             add(descriptor, peer)
         }
     }
 
+    /// Serves a connection that somebody else has accepted and decrypts.
+    func adopt(connection: OwnedDescriptor, peer: SocketAddress) { add(connection.take(), peer) }
+
     private func add(_ descriptor: Int32, _ peer: SocketAddress) {
+        if connectionCount >= configuration.limits.connections { closeIdlest() }
         generation &+= 1
         let connection = StreamConnection(
             descriptor, peer: peer, generation: generation, now: nowNanoseconds)

@@ -1,9 +1,21 @@
 import JSON
-import KubernetesAPI
-import NetworkTypes
+public import KubernetesAPI
+public import NetworkTypes
 
 /// The files that the node writes for a pod. Pure.
-enum PodFiles {
+public enum PodFiles {
+    /// The text of a pod's `/etc/resolv.conf`, for those that explain what its resolver does.
+    /// - Parameters:
+    ///   - domain: the cluster domain, such as `cluster.local`.
+    ///   - nodeResolvConf: the text of the node's own file, which `dnsPolicy: Default` takes over.
+    public static func resolvConf(
+        of pod: Pod, clusterDNS address: IPAddress, domain: String, nodeResolvConf: String
+    ) -> String {
+        resolvConf(
+            PodSpecification(pod),
+            ClusterDNS(address: address, domain: domain, machineResolvConf: nodeResolvConf))
+    }
+
     /// What the cluster's DNS is.
     struct ClusterDNS: Sendable {
         var address: IPAddress

@@ -1,5 +1,6 @@
 import DNS
 import DNSServer
+import NetworkTypes
 import Testing
 
 @Suite struct CorefileTests {
@@ -104,7 +105,46 @@ import Testing
         #expect(settings.warnings.first?.hasPrefix("line 19: template") == true)
     }
 
+    @Test func tlsServersAndUpstreams() throws {
+        let settings = try settings(
+            """
+            tls://.:8853 {
+                tls /etc/dns/tls.crt /etc/dns/tls.key /etc/dns/ca.crt {
+                    client_auth require_and_verify
+                }
+                forward . 192.0.2.1
+            }
+            corp.test {
+                forward . tls://192.0.2.2 tls://192.0.2.3:8853%other.test 192.0.2.4 {
+                    tls_servername dns.test
+                    tls /etc/dns/ca.crt
+                }
+            }
+            . {
+                bind 192.0.2.10 eth0
+                forward . 192.0.2.1
+            }
+            """)
+        #expect(settings.tlsPort == 8853)
+        #expect(settings.tls?.certificatePath == "/etc/dns/tls.crt")
+        #expect(settings.tls?.keyPath == "/etc/dns/tls.key")
+        #expect(settings.tls?.clientAuthorityPath == "/etc/dns/ca.crt")
+        #expect(settings.bindAddresses == [.v4(0xC000_020A)])
+        #expect(
+            settings.warnings == ["line 14: bind eth0 is ignored: only addresses are listened at"])
+        let stub = try #require(settings.routes.first { $0.suffix.labelCount == 2 })
+        #expect(
+            stub.upstreams.map(\.description) == [
+                "tls://192.0.2.2:853", "tls://192.0.2.3:8853", "192.0.2.4:53",
+            ])
+        #expect(stub.upstreams.map(\.tls?.serverName) == ["dns.test", "other.test", nil])
+        #expect(stub.upstreams[0].tls?.authorityPath == "/etc/dns/ca.crt")
+    }
+
     @Test(arguments: [
+        ("tls://. {\n forward . 192.0.2.1\n}", 1), ("tls://. {\n tls relative key\n}", 2),
+        (". {\n forward . tls://name.test\n}", 2),
+        (". {\n forward . tls://192.0.2.1 {\n  tls_servername\n }\n}", 3),
         ("", 1), (".:53 {", 1), (". {\n  nonsense\n}", 2), (". {\n errors\n forward .\n}", 3),
         (". {\n kubernetes {\n  pods maybe\n }\n}", 3), (". {\n kubernetes {\n  what\n }\n}", 3),
         (". {\n forward . host.name\n}", 2), ("(snippet) {\n}", 1), (". {\n log \"open\n}", 2),

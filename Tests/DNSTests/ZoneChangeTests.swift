@@ -66,14 +66,18 @@ import Testing
             harness.zone.apply(key, try Self.randomInput(key, &random))
         }
         let bytes = harness.zone.snapshot()
-        let copy = try ZoneHarness()
-        try copy.zone.restore(bytes)
+        let copy = try ZoneHarness(restoring: bytes)
         #expect(copy.zone.nameCount == harness.zone.nameCount)
         for key in keys {
             let name = "\(key.name).\(key.namespace).svc.cluster.local"
             #expect(try copy.answers(name) == harness.answers(name))
         }
         #expect(try copy.ask("lonely.svc.cluster.local").outcome == .answered(.noError))
+        #expect(try copy.ask("ns1.svc.cluster.local").outcome == .answered(.noError))
+        #expect(try copy.ask("10-0-0-1.ns1.pod.cluster.local").outcome == .answered(.noError))
+        #expect(
+            try ZoneHarness(restoring: copy.zone.snapshot()).zone.nameCount
+                == harness.zone.nameCount, "a restored zone can be written again")
         // What the snapshot brought can be changed and taken away like anything else.
         copy.zone.retain(services: [keys[0]], namespaces: [])
         #expect(copy.zone.serviceCount == 1)
@@ -81,20 +85,58 @@ import Testing
         #expect(copy.zone.nameCount == (try ZoneHarness()).zone.nameCount)
     }
 
+    /// The same history over a restored zone and over the original ends the same.
+    @Test func aRestoredZoneChangesAsTheOriginal() throws {
+        var random = SeededGenerator(state: 11)
+        let harness = try ZoneHarness()
+        let keys = (0..<60).map { ServiceKey(namespace: "ns\($0 % 3)", name: "s\($0)") }
+        for key in keys { harness.zone.apply(key, try Self.randomInput(key, &random)) }
+        let copy = try ZoneHarness(restoring: harness.zone.snapshot())
+        for round in 0..<300 {
+            let key = keys[Int.random(in: 0..<keys.count, using: &random)]
+            let input = round % 5 == 0 ? nil : try Self.randomInput(key, &random)
+            harness.zone.apply(key, input)
+            copy.zone.apply(key, input)
+        }
+        for key in keys {
+            for prefix in ["", "_http._tcp.", "10-244-0-3."] {
+                let name = "\(prefix)\(key.name).\(key.namespace).svc.cluster.local"
+                let types: [RecordType] = [.a, .srv]
+                for type in types {
+                    #expect(try copy.answers(name, type) == harness.answers(name, type))
+                }
+            }
+        }
+        for number in 0..<50 {
+            let reverse = "\(number).0.244.10.in-addr.arpa"
+            #expect(try copy.answers(reverse, .ptr) == harness.answers(reverse, .ptr))
+        }
+        #expect(copy.zone.nameCount == harness.zone.nameCount)
+        for key in keys { copy.zone.apply(key, nil) }
+        #expect(copy.zone.nameCount == (try ZoneHarness()).zone.nameCount)
+    }
+
     @Test func brokenSnapshotsAreRefused() throws {
         let harness = try ZoneHarness()
-        let input = Sample.clusterIP()
-        harness.zone.apply(input.key, input)
+        for input in [Sample.clusterIP(), Sample.headless("db", [try Sample.endpoint("10.2.3.4")])]
+        {
+            harness.zone.apply(input.key, input)
+        }
         let bytes = harness.zone.snapshot()
-        #expect(throws: SnapshotError.unknownFormat) { try harness.zone.restore([]) }
-        #expect(throws: SnapshotError.corrupt) { try harness.zone.restore(bytes.dropLast()) }
-        for index in stride(from: 16, to: bytes.count, by: 7) {
+        #expect(throws: SnapshotError.unknownFormat) { try ZoneHarness(restoring: []) }
+        for count in [40, 1000, bytes.count - 8, bytes.count - 1] {
+            #expect(throws: SnapshotError.corrupt) {
+                try ZoneHarness(restoring: Array(bytes.prefix(count)))
+            }
+        }
+        for index in stride(from: 8, to: bytes.count, by: 7) {
             var bad = bytes
             bad[index] ^= 0x40
-            #expect(throws: SnapshotError.corrupt) { try harness.zone.restore(bad) }
+            #expect(throws: SnapshotError.corrupt) { try ZoneHarness(restoring: bad) }
         }
-        let other = try ZoneHarness(timeToLiveSeconds: 5)
-        #expect(throws: SnapshotError.otherZone) { try other.zone.restore(bytes) }
+        #expect(throws: SnapshotError.otherZone) {
+            try ZoneHarness(restoring: bytes, timeToLiveSeconds: 5)
+        }
     }
 
     /// Readers on other threads see the old or the new answer, whole, while a writer replaces it.

@@ -18,6 +18,14 @@ struct ZoneHarness: Sendable {
                 reverseFallsThrough: reverseFallsThrough, serial: 7))
     }
 
+    /// A zone restored from a snapshot.
+    init(restoring bytes: [UInt8], timeToLiveSeconds: UInt32 = 30) throws {
+        let like = try ZoneHarness(timeToLiveSeconds: timeToLiveSeconds)
+        let memory = try #require(SnapshotMemory(byteCount: max(1, bytes.count)))
+        memory.bytes.copyBytes(from: bytes)
+        zone = try Zone.restored(from: memory, configuration: like.zone.configuration)
+    }
+
     /// The outcome and the decoded answer, nil where nothing was written.
     func ask(
         _ name: String, _ type: RecordType = .a, limit: Int = WireSize.largestMessage,

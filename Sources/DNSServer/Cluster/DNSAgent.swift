@@ -124,6 +124,7 @@ public final class DNSAgent: Sendable {
                     + "name; use one such as cluster.local")
         }
         defer { markReady() }
+        restoreSettings()
         let restored = restoreSnapshot()
         server.setQueryLog { [logger] question, address in
             logger.info("\(question.type) \(question.name) from \(address?.description ?? "?")")
@@ -158,7 +159,16 @@ public final class DNSAgent: Sendable {
     }
 
     private func listen() throws {
-        try server.start()
+        do {
+            try server.start()
+        } catch let error as TLSFileError {
+            // Without a certificate everything but TLS is answered.
+            logger.error("DNS over TLS is not served: \(error)")
+            var plain = server.configuration
+            plain.tls = nil
+            try server.reconfigure(plain)
+            try server.start()
+        }
         markReady()
     }
 
@@ -337,13 +347,25 @@ public final class DNSAgent: Sendable {
                 routes[index].upstreams = upstreams
             }
         }
+        // Interfaces' addresses are the node's; a Corefile's `bind` adds to them.
+        let port = configuration.listenAddresses.first?.port ?? 53
+        let bound = settings.bindAddresses.map { SocketAddress($0, port: port) }
+        let added = bound.filter { !configuration.listenAddresses.contains($0) }
+        var tls = settings.tls
+        if tls?.listenAddresses.isEmpty == true {
+            tls?.listenAddresses = configuration.listenAddresses.map {
+                SocketAddress($0.address, port: settings.tlsPort)
+            }
+        }
         var limits = ServerLimits()
         limits.concurrentForwards = settings.concurrentForwards
         return ServerConfiguration(
-            listenAddresses: configuration.listenAddresses,
+            listenAddresses: configuration.listenAddresses + added,
             threadCount: configuration.threadCount, zone: zone, routes: routes, limits: limits,
             completesSearchPaths: configuration.completesSearchPaths,
-            rateLimit: configuration.rateLimit, logsQueries: settings.logsQueries)
+            hostSearchDomains: upstreams.isEmpty
+                ? ResolverFile.read(path: configuration.resolverFile)?.searchDomains ?? [] : [],
+            rateLimit: configuration.rateLimit, logsQueries: settings.logsQueries, tls: tls)
     }
 
     /// Puts a Corefile in place; one that cannot be read leaves everything as it is. nil is the
@@ -365,7 +387,8 @@ public final class DNSAgent: Sendable {
             settings = fresh
             return old
         }
-        var zone = controller.zone
+        let oldZone = controller.zone
+        var zone = oldZone
         if !old.hasSameZone(as: fresh) {
             zone = Zone(configuration: Self.zoneConfiguration(fresh, configuration))
             controller.adopt(zone)
@@ -373,7 +396,10 @@ public final class DNSAgent: Sendable {
         }
         do {
             try server.reconfigure(Self.serverConfiguration(fresh, configuration, zone: zone))
+            keep(corefile: corefile)
         } catch {
+            settings.withLock { $0 = old }
+            if zone !== oldZone { controller.adopt(oldZone) }
             logger.error("coredns ConfigMap: the last good configuration stays: \(error)")
         }
     }
