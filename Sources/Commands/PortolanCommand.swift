@@ -10,7 +10,8 @@ public struct PortolanCommand: AsyncParsableCommand {
         abstract: "Kubernetes Services, whole, in one program.",
         version: Version.text,
         subcommands: [
-            UpCommand.self, DownCommand.self, StatusCommand.self, NodeCommand.self,
+            UpCommand.self, DownCommand.self, StatusCommand.self, TraceCommand.self,
+            NodeCommand.self,
             HostnameServerCommand.self,
         ])
 

@@ -33,6 +33,8 @@ final class ProxyWorker: @unchecked Sendable {
     private let inbox = Mutex(Inbox())
     private let wake: Int32
     private var thread = pthread_t()
+    /// What `onHealthChecks` was told last; the thread's own.
+    private var reportedHealthChecks: [ObjectKey: ProxyRules.HealthCheck] = [:]
     private let startedAt = monotonicNanoseconds()
     /// What can be read without asking the thread.
     let metrics = ProxyMetrics()
@@ -178,10 +180,15 @@ final class ProxyWorker: @unchecked Sendable {
             logger.error("the kernel refused the proxy's rules", metadata: ["error": "\(error)"])
             return false
         }
+        // First of all: who waits for the kernel need not wait for the bookkeeping.
+        status.advance(to: taken.revision)
         metrics.noteSync(
             isFull: isFull, nanoseconds: monotonicNanoseconds() - start,
             engine: engine, inbox: taken)
-        onHealthChecks(engine.healthChecks)
+        if engine.healthChecks != reportedHealthChecks {
+            reportedHealthChecks = engine.healthChecks
+            onHealthChecks(reportedHealthChecks)
+        }
         if isFull {
             logger.info(
                 "Services are programmed",
@@ -190,7 +197,6 @@ final class ProxyWorker: @unchecked Sendable {
                     "milliseconds": "\((monotonicNanoseconds() - start) / 1_000_000)",
                 ])
         }
-        status.advance(to: taken.revision)
         return true
     }
 
