@@ -17,6 +17,7 @@ final class ProxyWorker: @unchecked Sendable {
         var slices: [ObjectKey: EndpointSlice?] = [:]
         var node: NodeContext?
         var options: RulesetOptions?
+        var auditPeriodSeconds: Int?
         var revision: UInt64 = 0
         /// When the oldest change in here came, on the monotonic clock.
         var oldestNanoseconds: UInt64?
@@ -28,7 +29,8 @@ final class ProxyWorker: @unchecked Sendable {
 
     private let engine: ProxyEngine
     private let status: ProxyStatus
-    private let auditPeriodSeconds: Int
+    /// The thread's own, once it runs.
+    private var auditPeriodSeconds: Int
     private let logger: Logger
     private let inbox = Mutex(Inbox())
     private let wake: Int32
@@ -119,6 +121,10 @@ final class ProxyWorker: @unchecked Sendable {
                 return inbox
             }
             deliver(taken)
+            if let seconds = taken.auditPeriodSeconds, seconds != auditPeriodSeconds {
+                auditPeriodSeconds = seconds
+                nextAudit = monotonicNanoseconds() + UInt64(seconds) * 1_000_000_000
+            }
             let isDue = retry.map { $0 <= monotonicNanoseconds() } ?? true
             if taken.isComplete, engine.hasWork, isDue {
                 if flush(taken) {
