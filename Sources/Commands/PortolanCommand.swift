@@ -10,8 +10,8 @@ public struct PortolanCommand: AsyncParsableCommand {
         abstract: "Kubernetes Services, whole, in one program.",
         version: Version.text,
         subcommands: [
-            UpCommand.self, DownCommand.self, StatusCommand.self, DNSCommand.self,
-            NodeCommand.self, HostnameServerCommand.self,
+            UpCommand.self, DownCommand.self, StatusCommand.self, TraceCommand.self,
+            DNSCommand.self, NodeCommand.self, HostnameServerCommand.self,
         ])
 
     /// Makes the command; ArgumentParser needs it.

@@ -14,6 +14,13 @@ public final class InMemoryKernel: NFTablesBackend {
         self.environment = environment
     }
 
+    /// A kernel that begins as another one stands now; what either does later is its own.
+    public init(copying other: InMemoryKernel, _ environment: PacketEnvironment) {
+        self.environment = environment
+        let copy = other.state.withLock { $0 }
+        state.withLock { $0 = copy }
+    }
+
     /// A kernel with a copy of tables of another, handles and readings included.
     public init(
         copying tables: [Table], of backend: some NFTablesBackend,

@@ -30,6 +30,11 @@ extension KubeProxyConfiguration {
         switch name {
         case "kind", "apiVersion": break
         case "mode": try readMode(value)
+        case "detectLocalMode":
+            // That is what it is here, so whoever writes it gets it.
+            if value.string != "ClusterCIDR" {
+                warn(name, value, "has no effect: pods are told by clusterCIDR")
+            }
         case "clusterCIDR": clusterCIDRs = try Self.prefixes(value, "clusterCIDR")
         case "nodePortAddresses": try readNodePortAddresses(value)
         case "healthzBindAddress": healthBindAddress = Self.text(value)
@@ -38,7 +43,7 @@ extension KubeProxyConfiguration {
         case "nftables": try readNFTables(value)
         case "conntrack": try readConntrack(value)
         case "bindAddress", "bindAddressHardFail", "clientConnection", "detectLocal",
-            "detectLocalMode", "configSyncPeriod", "enableProfiling", "featureGates",
+            "configSyncPeriod", "enableProfiling", "featureGates",
             "hostnameOverride", "iptables", "logging", "oomScoreAdj", "portRange",
             "showHiddenMetricsForVersion", "winkernel", "windowsRunAsService", "udpIdleTimeout":
             warn(name, value, Self.reasons[name] ?? "has no equal in this proxy")
@@ -49,7 +54,6 @@ extension KubeProxyConfiguration {
     private static let reasons = [
         "bindAddress": "has no effect: nothing listens there",
         "clientConnection": "has no effect: the agent's own kubeconfig holds",
-        "detectLocalMode": "has no effect: pods are told by clusterCIDR",
         "detectLocal": "has no effect: pods are told by clusterCIDR",
         "iptables": "has no effect: rules are nftables'",
         "hostnameOverride": "has no effect: the agent is told its node's name",
@@ -156,9 +160,12 @@ extension KubeProxyConfiguration {
                 isTCPLiberal =
                     member.isNull ? nil : try Self.bool(member, "conntrack.tcpBeLiberal")
             } else if name == "maxPerCore" || name == "min" {
-                warn(
-                    "conntrack.\(name)", member,
-                    "has no effect: the limit belongs to the machine, not to a node's namespace")
+                guard !member.isNull else { continue }
+                guard let count = member.int, (0...1 << 30).contains(count) else {
+                    throw KubeProxyConfigurationError(
+                        field: "conntrack.\(name)", message: "must be a number, 0 or more")
+                }
+                if name == "min" { conntrackMinimum = count } else { conntrackMaximumPerCore = count }
             } else {
                 warnings.append("conntrack.\(name) is not a field of KubeProxyConfiguration")
             }

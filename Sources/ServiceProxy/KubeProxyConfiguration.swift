@@ -12,7 +12,7 @@ public struct KubeProxyConfiguration: Hashable, Sendable {
     public var isARPStrict = false
     /// `clusterCIDR`: where pods' addresses come from; empty leaves the agent's own setting.
     public var clusterCIDRs: [Prefix] = []
-    /// `nodePortAddresses`; nil answers at every address of the node but loopback.
+    /// `nodePortAddresses`; nil for the default, the node's primary addresses.
     public var nodePortAddresses: NodePortAddresses?
     /// `nftables.masqueradeBit`, 0–31.
     public var masqueradeBit: Int?
@@ -28,6 +28,11 @@ public struct KubeProxyConfiguration: Hashable, Sendable {
     public var isTCPLiberal: Bool?
     /// Kernel parameters (`net/netfilter/…`) with the values that `conntrack` asks for.
     public var conntrackSysctls: [String: Int] = [:]
+    /// `conntrack.maxPerCore`: tracked connections allowed, times the processors; nil or 0 leaves
+    /// the limit as it is.
+    public var conntrackMaximumPerCore: Int?
+    /// `conntrack.min`: the least limit that `maxPerCore` may give.
+    public var conntrackMinimum: Int?
     /// Fields that have no effect, each with a reason, in the order of the text.
     public var warnings: [String] = []
 
@@ -41,6 +46,13 @@ public struct KubeProxyConfiguration: Hashable, Sendable {
 
     /// The configuration without any field set.
     public init() {}
+
+    /// The limit of tracked connections on a machine of so many processors, as kube-proxy computes
+    /// it; nil where none is asked for.
+    func conntrackLimit(processorCount: Int) -> Int? {
+        guard let perCore = conntrackMaximumPerCore, perCore > 0 else { return nil }
+        return max(perCore * processorCount, conntrackMinimum ?? 0)
+    }
 
     /// Reads the YAML or JSON text of a KubeProxyConfiguration.
     /// - Throws: `KubeProxyConfigurationError` where it is none, naming the field.

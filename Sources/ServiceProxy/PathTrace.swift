@@ -3,6 +3,45 @@ public import NFTables
 public import NetworkTypes
 import Synchronization
 
+/// The proxy's tables of one node, copied from its kernel, to send packets through.
+public struct NodeTables: Sendable {
+    /// The families that have a table.
+    let families: Set<IPAddress.Family>
+    private let name: String
+    private let localAddresses: Set<IPAddress>
+    private let kernel: InMemoryKernel
+
+    /// Reads a node's tables.
+    /// - Parameters:
+    ///   - name: the tables' name.
+    ///   - backend: the kernel of the node's namespace.
+    ///   - localAddresses: the addresses that the node has.
+    /// - Throws: what the backend throws.
+    public init(
+        named name: String, from backend: some NFTablesBackend, localAddresses: Set<IPAddress>
+    ) throws {
+        self.name = name
+        self.localAddresses = localAddresses
+        let present = try backend.tables()
+        let tables = IPAddress.Family.allCases.map { Self.table($0, name) }
+            .filter { present.contains($0) }
+        families = Set(tables.map { $0.family == .ip ? .ipv4 : .ipv6 })
+        kernel = try InMemoryKernel(copying: tables, of: backend)
+    }
+
+    /// A kernel that stands as the node's stood when it was read.
+    func copy(random: @escaping @Sendable (UInt32) -> UInt32) -> InMemoryKernel {
+        InMemoryKernel(
+            copying: kernel, PacketEnvironment(localAddresses: localAddresses, random: random))
+    }
+
+    func table(_ family: IPAddress.Family) -> Table { Self.table(family, name) }
+
+    private static func table(_ family: IPAddress.Family, _ name: String) -> Table {
+        Table(family == .ipv4 ? .ip : .ip6, name)
+    }
+}
+
 /// Explains the way a connection takes through a node's tables, from the tables themselves: they
 /// are copied from the kernel and a packet is sent through the copy.
 public struct PathTrace: Sendable {
@@ -47,47 +86,42 @@ public struct PathTrace: Sendable {
 
     /// Follows a connection's first packet.
     /// - Parameters:
-    ///   - tableName: the tables' name.
-    ///   - backend: the kernel of the node's namespace.
-    ///   - localAddresses: the addresses that the node has.
+    ///   - tables: the tables of the node it arrives at, or starts on.
     ///   - serviceName: what to call the Service in the sentences.
-    /// - Throws: what the backend throws.
+    ///   - endpointName: what to say of an endpoint's address beside the address, such as its pod.
     public init(
-        from source: Source, to destination: IPAddress, _ port: ProtocolPort, tableName: String,
-        backend: some NFTablesBackend, localAddresses: Set<IPAddress>, serviceName: String? = nil
-    ) throws {
-        let family = destination.family
-        let table = Table(family == .ipv4 ? .ip : .ip6, tableName)
-        guard try backend.tables().contains(table) else {
-            outcome = .untouched
-            chances = []
-            sentences = [
-                "This node has no table \(table): no proxy has programmed it, so the packet is "
-                    + "routed as it is."
-            ]
-            return
-        }
-        let draw = Draw()
-        let kernel = try InMemoryKernel(
-            copying: [table], of: backend,
-            PacketEnvironment(localAddresses: localAddresses) { draw.take(modulus: $0) })
+        from source: Source, to destination: IPAddress, _ port: ProtocolPort,
+        in tables: NodeTables, serviceName: String? = nil,
+        endpointName: (IPAddress) -> String? = { _ in nil }
+    ) {
         let (address, isOwn) =
             switch source {
             case .node(let address): (address, true)
             case .address(let address): (address, false)
             }
+        guard tables.families.contains(destination.family) else {
+            outcome = .untouched
+            chances = []
+            sentences = [
+                "This node has no table \(tables.table(destination.family)): no proxy has "
+                    + "programmed it, so the packet is routed as it is."
+            ]
+            return
+        }
+        let draw = Draw()
         let packet = Packet(port.transport, from: address, 50_000, to: destination, port.port)
         var outcomes: [PacketOutcome] = []
         repeat {
+            // A copy for each try: what one makes it remember of the client must not bind the next.
+            let kernel = tables.copy { draw.take(modulus: $0) }
             outcomes.append(isOwn ? kernel.emit(packet) : kernel.receive(packet))
-            // What this try made the copy remember of the client must not bind the next.
-            kernel.advance(milliseconds: Self.longestAffinityMilliseconds)
         } while draw.advance() && outcomes.count < Self.drawLimit
         let first = outcomes[0]
         (outcome, chances) = Self.summary(outcomes)
         let name = serviceName.map { "Service \($0)" } ?? "a Service"
         sentences = [
-            "A connection from \(address) to \(Self.text(destination, port.port)) (\(port.transport.rawValue)) "
+            "A connection from \(address) to \(Self.text(destination, port.port)) "
+                + "(\(port.transport.rawValue)) "
                 + (isOwn ? "starts on the node itself." : "arrives at the node.")
         ]
         // A chain's rules each are a step; it is explained where it is entered.
@@ -99,13 +133,11 @@ public struct PathTrace: Sendable {
             else { continue }
             sentences.append(sentence)
         }
-        sentences += closing(packet)
+        sentences += closing(packet, endpointName)
     }
 
     /// Draws tried at most: more endpoints than Kubernetes gives a Service.
     private static let drawLimit = 10_000
-    /// A little more than `sessionAffinityConfig.clientIP.timeoutSeconds` can be.
-    private static let longestAffinityMilliseconds: UInt64 = 86_401_000
 
     private static func summary(_ outcomes: [PacketOutcome]) -> (Outcome, [Chance]) {
         switch outcomes[0].fate {
@@ -169,7 +201,9 @@ public struct PathTrace: Sendable {
         case .cluster, .external, .local, .direct: break
         }
         let count = dispatch.range.count
-        var text = "It belongs to \(name): \(count) endpoint\(count == 1 ? "" : "s")"
+        var text =
+            "It belongs to \(name) (chain \(dispatch.chainName)): \(count) "
+            + "endpoint\(count == 1 ? "" : "s")"
         switch dispatch.treatment {
         case .cluster: text += "; sources other than pods are masqueraded"
         case .external: text += " (traffic policy Cluster); the source is masqueraded"
@@ -182,7 +216,9 @@ public struct PathTrace: Sendable {
         return text + "."
     }
 
-    private func closing(_ packet: Packet) -> [String] {
+    private func closing(
+        _ packet: Packet, _ endpointName: (IPAddress) -> String?
+    ) -> [String] {
         switch outcome {
         case .untouched: return ["No Service has it: the packet is routed as it is."]
         case .refused: return ["The client sees \"connection refused\"."]
@@ -192,7 +228,9 @@ public struct PathTrace: Sendable {
                 let percent = Int((chance.probability * 1000).rounded())
                 let share = "\(percent / 10).\(percent % 10) %"
                 let seen = chance.isMasqueraded ? "an address of this node" : "\(packet.source)"
-                return "\(share): \(Self.text(chance.address, chance.port)), which sees \(seen)."
+                let name = endpointName(chance.address).map { " (\($0))" } ?? ""
+                return "\(share): \(Self.text(chance.address, chance.port))\(name), which sees "
+                    + "\(seen)."
             }
         }
     }

@@ -186,9 +186,11 @@ extension ProxyAgent.Configuration {
     func rulesetOptions(
         _ overrides: KubeProxyConfiguration, nodeAddresses: [IPAddress] = []
     ) -> RulesetOptions {
+        // kube-proxy's own default in nftables mode is the node's primary addresses; before the Node
+        // says what those are, any address of the node must do.
         let nodePortPrefixes: [Prefix]? =
             switch overrides.nodePortAddresses {
-            case nil: nil
+            case nil: nodeAddresses.isEmpty ? nil : nodeAddresses.map(Prefix.init(host:))
             case .primary?: nodeAddresses.map(Prefix.init(host:))
             case .within(let prefixes)?: prefixes
             }

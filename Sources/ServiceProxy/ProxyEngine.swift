@@ -82,9 +82,7 @@ final class ProxyEngine {
     func invalidate() { isLoaded = false }
 
     /// The health checks that Services ask for.
-    var healthChecks: [ObjectKey: ProxyRules.HealthCheck] {
-        planner.services.compactMapValues(\.healthCheck)
-    }
+    var healthChecks: [ObjectKey: ProxyRules.HealthCheck] { planner.healthChecks }
 
     /// The rules of a Service as they are programmed.
     func rules(of key: ObjectKey) -> ProxyRules? { planner.services[key] }
@@ -140,6 +138,7 @@ final class ProxyEngine {
         isLoaded = true
         finish(changes)
         try reconcileAllFlows()
+        try reconcileAllClients()
     }
 
     /// Fills tables that are not there yet, in chunks. Unknown addresses are refused only in the
@@ -224,6 +223,9 @@ final class ProxyEngine {
             if !repair.isEmpty { try apply(repair) }
         }
         try sweepUnusedTreatments()
+        // What a clean-up after a change left over, because it failed.
+        try reconcileAllFlows()
+        try reconcileAllClients()
         statistics.auditCount += 1
         statistics.repairedDifferenceCount += differences
         return differences
@@ -306,12 +308,7 @@ final class ProxyEngine {
     }
 
     /// Ports under Local policies that have endpoints, but none here.
-    var localGaps: ProxyRules.LocalGaps {
-        planner.services.values.reduce(into: .init()) { sum, rules in
-            sum.internalCount += rules.portsWithoutLocalEndpoints.internalCount
-            sum.externalCount += rules.portsWithoutLocalEndpoints.externalCount
-        }
-    }
+    var localGaps: ProxyRules.LocalGaps { planner.localGaps }
 
     /// Reads the counters that the kernel keeps.
     func counters() throws -> KernelCounters {
@@ -383,16 +380,42 @@ final class ProxyEngine {
                     guard let backends else { return true }
                     return backends.contains { .value($0.value) == element.content }
                 }
-                // One at a time: an element may expire between the reading and the deletion.
-                for element in stale {
-                    var transaction = Transaction()
-                    transaction.delete([Element(element.key)], from: set)
-                    do { try backend.apply(transaction) } catch let error as TransactionError
-                        where error.isMissingElement
-                    { continue }
-                    statistics.forgottenClientCount += 1
-                }
+                try forget(stale, of: set)
             }
+        }
+    }
+
+    /// Forgets every client that the rules would send where its Service has no endpoint: those that
+    /// a proxy which was killed had no time to forget, and those of Services that went meanwhile.
+    private func reconcileAllClients() throws {
+        for family in planner.families {
+            let ruleset = planner.ruleset(family)
+            let affinity = try backend.elements(of: ruleset.affinity)
+            let nodePortAffinity = try backend.elements(of: ruleset.nodePortAffinity)
+            guard !affinity.isEmpty || !nodePortAffinity.isEmpty else { continue }
+            let allowed = planner.rememberedBackends(family)
+            for (set, elements) in [
+                (ruleset.affinity, affinity), (ruleset.nodePortAffinity, nodePortAffinity),
+            ] {
+                let stale = elements.filter { element in
+                    guard case .value(let value) = element.content else { return false }
+                    let backends = allowed[element.key.withoutSource(family)]
+                    return backends?.contains(value) != true
+                }
+                try forget(stale, of: set)
+            }
+        }
+    }
+
+    /// One at a time: an element may expire between the reading and the deletion.
+    private func forget(_ elements: [Element], of set: NamedSet) throws {
+        for element in elements {
+            var transaction = Transaction()
+            transaction.delete([Element(element.key)], from: set)
+            do { try backend.apply(transaction) } catch let error as TransactionError
+                where error.isMissingElement
+            { continue }
+            statistics.forgottenClientCount += 1
         }
     }
 }

@@ -230,7 +230,7 @@ struct KernelCounters: Sendable {
     }
 }
 
-/// A histogram with kube-proxy's buckets: powers of two from a millisecond.
+/// A histogram with buckets at powers of two from a tenth of a millisecond.
 struct Histogram: Sendable {
     private static let bounds = (0..<20).map { 0.0001 * Double(1 << $0) }
     private(set) var counts = [Int](repeating: 0, count: 21)

@@ -38,6 +38,12 @@ struct ProxyRules: Hashable, Sendable {
     struct LocalGaps: Hashable, Sendable {
         var internalCount = 0
         var externalCount = 0
+
+        /// Takes one Service's share out of a sum, and its new one in.
+        mutating func replace(_ old: LocalGaps?, by new: LocalGaps?) {
+            internalCount += (new?.internalCount ?? 0) - (old?.internalCount ?? 0)
+            externalCount += (new?.externalCount ?? 0) - (old?.externalCount ?? 0)
+        }
     }
 
     /// Every frontend with the port it belongs to.

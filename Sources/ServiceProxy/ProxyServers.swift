@@ -203,6 +203,23 @@ final class HealthCheckServers: Sendable {
         await task.withLock { $0 }?.value
     }
 
+    /// Listens in both families; where the kernel has no IPv6, in one.
+    private func listen(_ port: UInt16, for key: ObjectKey) async throws -> HTTPListener {
+        let respond: @Sendable (HTTPListener.Request) async -> HTTPListener.Response = {
+            [weak self] _ in
+            guard let self else { return HTTPListener.Response(code: 503, body: "") }
+            let count = self.counts.withLock { $0[key]?.localEndpointCount ?? 0 }
+            return self.pages.serviceHealth(key, count)
+        }
+        do {
+            return try await HTTPListener.start(
+                on: group, at: ProxyAgent.ListenAddress(.v6(0), port), respond)
+        } catch {
+            return try await HTTPListener.start(
+                on: group, at: ProxyAgent.ListenAddress(.v4(0), port), respond)
+        }
+    }
+
     private func apply(_ listeners: inout [ObjectKey: (UInt16, HTTPListener)]) async {
         let wanted = counts.withLock { $0.mapValues(\.port) }
         for (key, (port, listener)) in listeners where wanted[key] != port {
@@ -211,14 +228,7 @@ final class HealthCheckServers: Sendable {
         }
         for (key, port) in wanted where listeners[key] == nil {
             do {
-                let address = ProxyAgent.ListenAddress(.v4(0), port)
-                let listener = try await HTTPListener.start(on: group, at: address) {
-                    [weak self] _ in
-                    guard let self else { return HTTPListener.Response(code: 503, body: "") }
-                    let count = self.counts.withLock { $0[key]?.localEndpointCount ?? 0 }
-                    return self.pages.serviceHealth(key, count)
-                }
-                listeners[key] = (port, listener)
+                listeners[key] = (port, try await listen(port, for: key))
             } catch {
                 logger.error(
                     "no health check node port",

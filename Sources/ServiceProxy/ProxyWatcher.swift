@@ -1,3 +1,4 @@
+import Glibc
 import Informer
 import JSON
 import KubernetesAPI
@@ -169,6 +170,8 @@ final class ProxyWatcher: Sendable {
     ) async {
         state.withLock { $0.kubeProxy = kubeProxy }
         postOptions()
+        let seconds = kubeProxy.syncPeriodSeconds ?? agent.configuration.auditPeriodSeconds
+        worker.post { $0.auditPeriodSeconds = seconds }
         var warnings = kubeProxy.warnings
         if agent.configuration.setsSysctls { warnings += setSysctls(kubeProxy) }
         for (text, field, address, port) in [
@@ -208,6 +211,11 @@ final class ProxyWatcher: Sendable {
         let isLiberal = kubeProxy.isTCPLiberal ?? true
         parameters.append(
             ("net/netfilter/nf_conntrack_tcp_be_liberal", isLiberal ? "1" : "0"))
+        if let limit = kubeProxy.conntrackLimit(processorCount: sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+        {
+            // The kernel lets only the machine's own namespace set it; elsewhere this is a warning.
+            parameters.append(("net/netfilter/nf_conntrack_max", "\(limit)"))
+        }
         for (path, value) in kubeProxy.conntrackSysctls.sorted(by: { $0.key < $1.key }) {
             parameters.append((path, "\(value)"))
         }

@@ -17,6 +17,7 @@ final class ProxyWorker: @unchecked Sendable {
         var slices: [ObjectKey: EndpointSlice?] = [:]
         var node: NodeContext?
         var options: RulesetOptions?
+        var auditPeriodSeconds: Int?
         var revisions = ProgrammedRevisions()
         /// When the oldest change in here came, on the monotonic clock.
         var oldestNanoseconds: UInt64?
@@ -28,11 +29,14 @@ final class ProxyWorker: @unchecked Sendable {
 
     private let engine: ProxyEngine
     private let status: ProxyStatus
-    private let auditPeriodSeconds: Int
+    /// The thread's own, once it runs.
+    private var auditPeriodSeconds: Int
     private let logger: Logger
     private let inbox = Mutex(Inbox())
     private let wake: Int32
     private var thread = pthread_t()
+    /// What `onHealthChecks` was told last; the thread's own.
+    private var reportedHealthChecks: [ObjectKey: ProxyRules.HealthCheck] = [:]
     private let startedAt = monotonicNanoseconds()
     /// What can be read without asking the thread.
     let metrics = ProxyMetrics()
@@ -117,6 +121,10 @@ final class ProxyWorker: @unchecked Sendable {
                 return inbox
             }
             deliver(taken)
+            if let seconds = taken.auditPeriodSeconds, seconds != auditPeriodSeconds {
+                auditPeriodSeconds = seconds
+                nextAudit = monotonicNanoseconds() + UInt64(seconds) * 1_000_000_000
+            }
             let isDue = retry.map { $0 <= monotonicNanoseconds() } ?? true
             if taken.isComplete, engine.hasWork, isDue {
                 if flush(taken) {
@@ -178,10 +186,15 @@ final class ProxyWorker: @unchecked Sendable {
             logger.error("the kernel refused the proxy's rules", metadata: ["error": "\(error)"])
             return false
         }
+        // First of all: who waits for the kernel need not wait for the bookkeeping.
+        status.advance(to: taken.revisions)
         metrics.noteSync(
             isFull: isFull, nanoseconds: monotonicNanoseconds() - start,
             engine: engine, inbox: taken)
-        onHealthChecks(engine.healthChecks)
+        if engine.healthChecks != reportedHealthChecks {
+            reportedHealthChecks = engine.healthChecks
+            onHealthChecks(reportedHealthChecks)
+        }
         if isFull {
             logger.info(
                 "Services are programmed",
@@ -190,7 +203,6 @@ final class ProxyWorker: @unchecked Sendable {
                     "milliseconds": "\((monotonicNanoseconds() - start) / 1_000_000)",
                 ])
         }
-        status.advance(to: taken.revisions)
         return true
     }
 

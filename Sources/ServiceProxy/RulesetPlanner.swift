@@ -15,6 +15,10 @@ struct RulesetPlanner: Sendable {
     private(set) var owners: [Frontend: ObjectKey] = [:]
     /// Other Services that claim a frontend: they get it when the owner goes.
     private(set) var contenders: [Frontend: Set<ObjectKey>] = [:]
+    /// The health checks that Services ask for.
+    private(set) var healthChecks: [ObjectKey: ProxyRules.HealthCheck] = [:]
+    /// Ports under Local policies that have endpoints, but none here.
+    private(set) var localGaps = ProxyRules.LocalGaps()
     /// How many ports have each local endpoint.
     private var hairpinUses: [IPAddress: Int] = [:]
     private var treatments: [IPAddress.Family: TreatmentNumbers] = [:]
@@ -50,6 +54,9 @@ struct RulesetPlanner: Sendable {
         let old = services[key]
         guard old != rules else { return }
         services[key] = rules
+        // Kept as sums, so that a change costs the same however many Services there are.
+        healthChecks[key] = rules?.healthCheck
+        localGaps.replace(old?.portsWithoutLocalEndpoints, by: rules?.portsWithoutLocalEndpoints)
         let before = Self.byFrontend(old)
         let after = Self.byFrontend(rules)
         for (frontend, entry) in before where after[frontend] == nil {
@@ -99,6 +106,21 @@ struct RulesetPlanner: Sendable {
                 }
             }
         }
+    }
+
+    /// The endpoints that clients of each frontend with affinity may be sent to, by the key of the
+    /// maps that remember clients.
+    func rememberedBackends(_ family: IPAddress.Family) -> [Value: Set<Value>] {
+        var allowed: [Value: Set<Value>] = [:]
+        for (key, rules) in services {
+            for port in rules.ports where port.family == family {
+                for frontend in port.frontends
+                where owners[frontend.frontend] == key && frontend.remembersClients {
+                    allowed[frontend.frontend.key] = Set(port.slots.map(\.value))
+                }
+            }
+        }
+        return allowed
     }
 
     /// Treatments no frontend uses any more; their chains can go.

@@ -52,7 +52,7 @@ import Testing
             ("colour: red", "colour is not a field"),
             ("hostnameOverride: n", "hostnameOverride"),
             ("detectLocal: {bridgeInterface: br0}", "detectLocal.bridgeInterface"),
-            ("conntrack: {maxPerCore: 32768}", "conntrack.maxPerCore"),
+            ("detectLocalMode: NodeCIDR", "detectLocalMode"),
             ("iptables: {masqueradeBit: 14}", "iptables.masqueradeBit"),
         ]
         for (line, warning) in cases {
@@ -71,6 +71,7 @@ import Testing
             (head + "nodePortAddresses: [x]", "nodePortAddresses"),
             (head + "nftables: {masqueradeBit: 32}", "nftables.masqueradeBit"),
             (head + "conntrack: {udpTimeout: soon}", "conntrack.udpTimeout"),
+            (head + "conntrack: {maxPerCore: many}", "conntrack.maxPerCore"),
         ]
         for (text, field) in cases {
             #expect {

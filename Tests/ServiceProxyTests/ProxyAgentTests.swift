@@ -175,10 +175,11 @@ import Testing
         }
         try engine.flush()
         func trace(_ destination: String, _ port: UInt16) throws -> PathTrace {
-            try PathTrace(
+            PathTrace(
                 from: .address(.v4(0x0AF4_0009)), to: try #require(IPAddress(destination)),
-                ProtocolPort(.tcp, port), tableName: "portolan", backend: kernel,
-                localAddresses: [], serviceName: "default/web")
+                ProtocolPort(.tcp, port),
+                in: try NodeTables(named: "portolan", from: kernel, localAddresses: []),
+                serviceName: "default/web")
         }
         let found = try trace("10.96.0.1", 80)
         #expect(found.outcome == .translated)

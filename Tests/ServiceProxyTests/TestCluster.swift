@@ -29,13 +29,16 @@ struct TestCluster {
         options: RulesetOptions = makeOptions(locallyServed: ["10.96.0.10"])
     ) throws {
         let lan = try network.namespace("lan")
+        try Self.skipDuplicateDetection(lan)
         try network.bridge("br0", in: lan)
         client = try network.namespace("client")
+        try Self.skipDuplicateDetection(client)
         try Self.attach(client, network, lan, "1")
         try Self.allowForwarding(client)
         var nodes: [TestNamespace] = []
         for index in 1...2 {
             let node = try network.namespace("node\(index)")
+            try Self.skipDuplicateDetection(node)
             try Self.attach(node, network, lan, "1\(index)")
             try Self.allowForwarding(node)
             nodes.append(node)
@@ -45,6 +48,7 @@ struct TestCluster {
         var servers: [EchoServer] = []
         for (name, nodeIndex, number) in [("a1", 0, 2), ("a2", 0, 3), ("b1", 1, 2)] {
             let pod = try network.namespace(name)
+            try Self.skipDuplicateDetection(pod)
             try Self.connect(pod, name, to: nodes[nodeIndex], nodeIndex, number)
             servers.append(
                 try EchoServer(
@@ -68,15 +72,21 @@ struct TestCluster {
                 "ip", "-6", "route", "add", "fd00:244::\(index):0/112", "via",
                 "fd00:30::1\(index + 1)")
         }
-        engines = try (0..<proxied).map { index in
-            ProxyEngine(
-                options: options, families: [.ipv4, .ipv6],
-                node: NodeContext(
-                    nodeName: "node-\(index + 1)", zone: "zone-\(index + 1)",
-                    locallyServedAddresses: options.locallyServedAddresses),
-                backend: try NFTablesKernel(in: nodes[index].descriptor),
-                flows: try ConntrackSocket(in: nodes[index].descriptor))
-        }
+        engines = try (0..<proxied).map { try Self.engine(for: nodes[$0], $0, options) }
+    }
+
+    /// A proxy for a node that knows nothing yet, as after a restart.
+    static func engine(
+        for node: TestNamespace, _ index: Int,
+        _ options: RulesetOptions = makeOptions(locallyServed: ["10.96.0.10"])
+    ) throws -> ProxyEngine {
+        ProxyEngine(
+            options: options, families: [.ipv4, .ipv6],
+            node: NodeContext(
+                nodeName: "node-\(index + 1)", zone: "zone-\(index + 1)",
+                locallyServedAddresses: options.locallyServedAddresses),
+            backend: try NFTablesKernel(in: node.descriptor),
+            flows: try ConntrackSocket(in: node.descriptor))
     }
 
     /// Gives all proxies a Service and its slices, and brings the kernels to them.
@@ -118,6 +128,13 @@ struct TestCluster {
         try namespace.check("ip", "addr", "add", "fd00:30::\(host)/64", "dev", "eth0", "nodad")
         let port = "p" + String(namespace.name.dropFirst(network.prefix.count)).prefix(14)
         try lan.check("ip", "link", "set", String(port), "up")
+    }
+
+    /// Link-local addresses are of use at once: until then a node cannot ask for a pod's link address.
+    private static func skipDuplicateDetection(_ namespace: TestNamespace) throws {
+        for links in ["all", "default"] {
+            try namespace.sysctl("net/ipv6/conf/\(links)/accept_dad", "0")
+        }
     }
 
     private static func allowForwarding(_ namespace: TestNamespace) throws {
