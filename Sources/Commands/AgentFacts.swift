@@ -83,7 +83,8 @@ struct AgentFacts: Hashable, Sendable {
         }
         let addresses = try Node(json: json).internalAddresses
         guard let address = addresses.first(where: { $0.family == .ipv4 }) ?? addresses.first else {
-            throw CommandFailure("Node \"\(name)\" has no address of type InternalIP: give --address")
+            throw CommandFailure(
+                "Node \"\(name)\" has no address of type InternalIP: give --address")
         }
         return address
     }
@@ -134,7 +135,9 @@ struct AgentFacts: Hashable, Sendable {
         else { return nil }
         let dns = command.clusterDns ?? json["clusterDNS"]?.string.flatMap { IPAddress($0) }
         if command.dns, dns == nil { return nil }
-        let kept = (json["serviceCIDRs"]?.array ?? []).compactMap { $0.string.flatMap { Prefix($0) } }
+        let kept = (json["serviceCIDRs"]?.array ?? []).compactMap {
+            $0.string.flatMap { Prefix($0) }
+        }
         return AgentFacts(
             address: address,
             serviceCIDRs: command.serviceClusterIpRange.isEmpty

@@ -124,7 +124,9 @@ private final class OutsideNode {
             guard fields.count == 2, fields[1] != address else { continue }
             steps.append("-n \(namespace) route add \(fields[0]) via \(fields[1])")
         }
-        for step in steps { try Command.check(["ip"] + step.split(separator: " ").map(String.init)) }
+        for step in steps {
+            try Command.check(["ip"] + step.split(separator: " ").map(String.init))
+        }
     }
 
     /// Applies the rights of the manifest, and has its DaemonSet looked at, which would need an
