@@ -14,13 +14,13 @@ ROUNDS = 40
 
 
 class Cluster:
-    def __init__(self, program):
+    def __init__(self, program, *options):
         self.program = program
         self.data = tempfile.mkdtemp(prefix="portolan-bench-")
         self.arguments = [
             "--name", NAME, "--data-dir", self.data, "--api-port", str(PORT),
             "--lan-cidr", f"{LAN}.0/24", "--service-cluster-ip-range", "10.89.0.0/16",
-            "--pod-cidr", "10.88.0.0/16",
+            "--pod-cidr", "10.88.0.0/16", *options,
         ]
 
     def up(self):
@@ -34,6 +34,8 @@ class Cluster:
         raise SystemExit("portolan up ended before it was ready")
 
     def down(self, purge=False):
+        if hasattr(self, "api"):
+            self.api.close()
         subprocess.run(
             [self.program, "down", "--name", NAME, "--data-dir", self.data]
             + (["--purge"] if purge else []), check=True, stdout=subprocess.DEVNULL)
@@ -68,11 +70,13 @@ class Cluster:
 
     def memory(self):
         """The proportional set size of every process, in MiB."""
-        total = 0
-        for pid in self.processes():
-            total += int(re.search(
-                r"^Pss: +(\d+)", open(f"/proc/{pid}/smaps_rollup").read(), re.M)[1])
-        return total / 1024
+        return sum(pss(pid) for pid in self.processes())
+
+
+def pss(pid):
+    """The proportional set size of a process, in MiB."""
+    text = open(f"/proc/{pid}/smaps_rollup").read()
+    return int(re.search(r"^Pss: +(\d+)", text, re.M)[1]) / 1024
 
 
 def enter(namespace):
@@ -236,4 +240,5 @@ def main():
         shutil.rmtree(cluster.data, ignore_errors=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -7,67 +7,101 @@ import ServiceProxy
 import Speaker
 
 /// The three roles of a node that are the same in a cluster and standalone: proxy, DNS, speaker.
+/// They share one cache of Services, slices and Nodes.
 struct NodeAgents: Sendable {
+    /// What a node does.
+    enum Role: Hashable, Sendable {
+        case proxy
+        case dns
+        case speaker
+    }
+
+    /// What the roles need to know.
+    struct Settings: Sendable {
+        var nodeName: String
+        /// The node's address on the LAN.
+        var address: IPAddress
+        /// The link that leads there.
+        var interface: String
+        var podCIDRs: [Prefix]
+        var serviceCIDRs: [Prefix]
+        /// nil where the node answers no DNS.
+        var clusterDNS: IPAddress?
+        var clusterDomain: String
+        /// Where names outside the cluster are asked; nil for /etc/resolv.conf.
+        var forwarder: IPAddress?
+        var dataDirectory: String
+        var tableName: String
+        var roles: Set<Role> = [.proxy, .dns, .speaker]
+    }
+
     private let cache: ClusterCache
-    private let proxy: ProxyAgent
-    private let dns: DNSAgent
-    private let speaker: SpeakerAgent
+    private let proxy: ProxyAgent?
+    private let dns: DNSAgent?
+    private let speaker: SpeakerAgent?
 
     /// Makes the agents; the speaker's sockets are opened at once.
     init(
-        options: AgentOptions, tableName: String, client: any KubernetesClient,
-        cache: ClusterCache, logger: Logger
+        _ settings: Settings, client: any KubernetesClient, cache: ClusterCache, logger: Logger
     ) throws {
         self.cache = cache
-        proxy = ProxyAgent(
-            client: client, configuration: Self.proxy(options, tableName), cache: cache,
-            logger: logger)
-        dns = DNSAgent(
-            client: client, configuration: Self.dns(options), cache: cache, logger: logger)
-        speaker = try SpeakerAgent(
-            client: client,
-            configuration: SpeakerAgent.Configuration(
-                nodeName: options.nodeName, interface: options.interface,
-                lanAddress: options.address),
-            cache: cache, logger: logger)
+        let roles = settings.roles
+        proxy =
+            roles.contains(.proxy)
+            ? ProxyAgent(
+                client: client, configuration: Self.proxy(settings), cache: cache, logger: logger)
+            : nil
+        dns =
+            roles.contains(.dns)
+            ? DNSAgent(
+                client: client, configuration: Self.dns(settings), cache: cache, logger: logger)
+            : nil
+        speaker =
+            roles.contains(.speaker)
+            ? try SpeakerAgent(
+                client: client,
+                configuration: SpeakerAgent.Configuration(
+                    nodeName: settings.nodeName, interface: settings.interface,
+                    lanAddress: settings.address),
+                cache: cache, logger: logger)
+            : nil
     }
 
-    private static func proxy(
-        _ options: AgentOptions, _ tableName: String
-    ) -> ProxyAgent.Configuration {
+    private static func proxy(_ settings: Settings) -> ProxyAgent.Configuration {
         var configuration = ProxyAgent.Configuration()
-        configuration.tableName = tableName
-        configuration.nodeName = options.nodeName
-        configuration.serviceCIDRs = [options.serviceClusterIpRange]
-        configuration.podCIDRs = [options.podCidr]
-        configuration.locallyServedAddresses = [options.clusterDns]
+        configuration.tableName = settings.tableName
+        configuration.nodeName = settings.nodeName
+        configuration.serviceCIDRs = settings.serviceCIDRs
+        configuration.podCIDRs = settings.podCIDRs
+        if settings.roles.contains(.dns), let address = settings.clusterDNS {
+            configuration.locallyServedAddresses = [address]
+        }
         return configuration
     }
 
-    private static func dns(_ options: AgentOptions) -> DNSAgent.Configuration {
-        DNSAgent.Configuration(
-            listenAddresses: [
-                SocketAddress(options.clusterDns, port: 53),
-                SocketAddress(options.address, port: 53),
-            ],
-            clusterDomain: options.clusterDomain, serviceAddresses: [options.clusterDns],
-            forwarders: options.forwarder.map { [SocketAddress($0, port: 53)] } ?? [],
-            nodeName: options.nodeName, snapshotPath: "\(options.dataDir)/dns.snapshot",
-            metricsAddress: SocketAddress(options.address, port: 9153))
+    private static func dns(_ settings: Settings) -> DNSAgent.Configuration {
+        let addresses = [settings.clusterDNS, settings.address].compactMap(\.self)
+        return DNSAgent.Configuration(
+            listenAddresses: addresses.map { SocketAddress($0, port: 53) },
+            clusterDomain: settings.clusterDomain,
+            serviceAddresses: [settings.clusterDNS].compactMap(\.self),
+            forwarders: settings.forwarder.map { [SocketAddress($0, port: 53)] } ?? [],
+            nodeName: settings.nodeName, snapshotPath: "\(settings.dataDirectory)/dns.snapshot",
+            metricsAddress: SocketAddress(settings.address, port: 9153))
     }
 
-    /// Adds a task for each role.
+    /// Adds a task for the cache and one for each role.
     func start(in group: inout ThrowingTaskGroup<Void, any Error>) {
-        let (cache, proxy, dns, speaker) = (cache, proxy, dns, speaker)
+        let cache = cache
         group.addTask { await cache.run() }
-        group.addTask { try await proxy.run() }
-        group.addTask { try await dns.run() }
-        group.addTask { try await speaker.run() }
+        if let proxy { group.addTask { try await proxy.run() } }
+        if let dns { group.addTask { try await dns.run() } }
+        if let speaker { group.addTask { try await speaker.run() } }
     }
 
     /// Returns when the kernel has rules for every Service and DNS answers.
     func waitUntilReady() async {
-        await proxy.waitUntilReady()
-        await dns.waitUntilReady()
+        await proxy?.waitUntilReady()
+        await dns?.waitUntilReady()
     }
 }

@@ -91,7 +91,7 @@ struct NodeCommand: AsyncParsableCommand {
             client: client, configuration: configuration, cache: cache, logger: logger)
         try await client.shutDownAfter {
             let agents = try NodeAgents(
-                options: agent, tableName: clusterName, client: client, cache: cache,
+                agent.settings(tableName: clusterName), client: client, cache: cache,
                 logger: logger)
             try await UntilSignal.run { group in
                 group.addTask { try await runtime.run() }
@@ -134,6 +134,14 @@ extension IdentityOptions {
 }
 
 extension AgentOptions {
+    func settings(tableName: String) -> NodeAgents.Settings {
+        NodeAgents.Settings(
+            nodeName: nodeName, address: address, interface: interface, podCIDRs: [podCidr],
+            serviceCIDRs: [serviceClusterIpRange], clusterDNS: clusterDns,
+            clusterDomain: clusterDomain, forwarder: forwarder, dataDirectory: dataDir,
+            tableName: tableName)
+    }
+
     func clientConfiguration() throws -> ClientConfiguration {
         if let kubeconfig { return try ClientConfiguration(kubeconfigPath: kubeconfig) }
         return try ClientConfiguration.inCluster()

@@ -84,7 +84,7 @@ struct VirtualNetwork: Sendable {
         try socket.setUp(Self.nodeLink)
         try socket.addAddress(
             node.address, prefixLength: topology.lan.length, to: Self.nodeLink)
-        try addDNSAddress(socket)
+        try LocalAddresses.addToLoopback(topology.dnsAddress, socket)
         let link = try socket.requireLink(Self.nodeLink)
         try socket.perform(
             .addRoute(
@@ -97,18 +97,6 @@ struct VirtualNetwork: Sendable {
             // Loose: a packet for a pod may come in over the LAN from any address.
             try Sysctl.write("net/ipv4/conf/all/rp_filter", "2")
         }
-    }
-
-    /// The DNS address sits on `lo` with host scope: with a wider one the kernel would take it as
-    /// the source of masqueraded packets, for links to pods have no address of their own.
-    private func addDNSAddress(_ socket: RouteSocket) throws {
-        let hostScope: UInt8 = 254
-        let loopback = try socket.requireLink("lo")
-        try socket.perform(
-            .addAddress(
-                LinkAddress(
-                    topology.dnsAddress, prefixLength: 32, linkIndex: loopback.index,
-                    scope: hostScope)))
     }
 
     private func enslave(_ port: String, _ socket: RouteSocket) throws {

@@ -1,4 +1,5 @@
 import JSON
+import KubernetesAPI
 
 /// A question to the authorizer: may this user do this?
 struct AccessAttributes: Sendable, Hashable {
@@ -15,7 +16,10 @@ struct AccessAttributes: Sendable, Hashable {
     /// For questions that are not about resources.
     var path = ""
 
-    init(user: UserInfo, _ info: RequestInfo) {
+    /// - Parameter query: of the request: a list or watch that selects one object by
+    ///   `metadata.name` is a question about that object, so that rules with resourceNames can
+    ///   allow it.
+    init(user: UserInfo, _ info: RequestInfo, query: QueryItems = QueryItems()) {
         self.user = user
         verb = info.verb
         isResource = info.isResource
@@ -26,6 +30,11 @@ struct AccessAttributes: Sendable, Hashable {
         namespace = info.namespace
         name = info.name
         path = info.path
+        guard name.isEmpty, ["list", "watch", "deletecollection"].contains(verb),
+            let text = query["fieldSelector"], let selector = try? FieldSelector(parsing: text),
+            let term = selector.terms.first(where: { $0.field == "metadata.name" && !$0.isNegated })
+        else { return }
+        name = term.value
     }
 
     /// Reads `resourceAttributes` or `nonResourceAttributes` of an access review's spec.

@@ -38,7 +38,7 @@ final class APIHandler: RequestResponder {
             let user = try impersonated(by: authenticator.authenticate(request), request)
             let info = RequestInfo(
                 method: request.method, path: request.path, query: request.query)
-            try authorize(AccessAttributes(user: user, info))
+            try authorize(AccessAttributes(user: user, info, query: request.query))
             return info.isResource
                 ? try respondToResource(request, info, user) : try respondToPath(request, info)
         } catch let error as StatusError {

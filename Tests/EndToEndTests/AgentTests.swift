@@ -1,0 +1,194 @@
+import Glibc
+import Netlink
+import TestSupport
+import Testing
+
+/// `portolan agent` on a machine that is no virtual node, with the rights its manifest gives and no
+/// other, against an API server that happens to be a standalone cluster's.
+@Suite(.offPool)
+struct AgentTests {
+    @Test func servesANodeOfAnyCluster() throws {
+        try StandaloneFixture.run(["--load-balancer", "none"]) { cluster in
+            try cluster.deployWebserver()
+            try cluster.kubectl("apply", "-f", Examples.path("hostname-svc-clusterip.yaml"))
+            let outside = try OutsideNode(cluster)
+            defer { outside.remove() }
+            let service = try cluster.kubectl(
+                "get", "service", "hostname-svc-clusterip", "-o", "jsonpath={.spec.clusterIP}")
+            let name = "hostname-svc-clusterip.default.svc.cluster.local"
+
+            let agent = try outside.start(kubeconfig: outside.kubeconfig)
+            try eventually("the kernel has the Service", withinSeconds: 30) {
+                guard agent.isRunning else { throw TestFailure(agent.errorOutputSoFar) }
+                return try outside.run("curl", "-sS", "--max-time", "2", "http://\(service):8080")
+                    .hasPrefix("Hello")
+            }
+            try eventually("DNS answers at the cluster's address") {
+                try outside.run("dig", "+short", "+time=1", "@\(outside.dnsAddress)", name)
+                    == service
+            }
+            // This agent is the one that gives load balancers their addresses.
+            try cluster.kubectl("apply", "-f", Examples.path("metallb-config.yaml"))
+            try cluster.kubectl("apply", "-f", Examples.path("hostname-svc-lb.yaml"))
+            try eventually("the load balancer has an address", withinSeconds: 30) {
+                try cluster.kubectl(
+                    "get", "service", "hostname-svc-lb", "-o",
+                    "jsonpath={.status.loadBalancer.ingress[0].ip}"
+                ).hasPrefix("10.1.0.")
+            }
+            let holder = try cluster.kubectl(
+                "get", "lease", "-n", "kube-system", "portolan-load-balancer", "-o",
+                "jsonpath={.spec.holderIdentity}")
+            #expect(holder.hasPrefix(outside.nodeName))
+
+            kill(agent.processID, SIGTERM)
+            #expect(try agent.finish(timeoutSeconds: 20).exitCode == 0)
+            #expect(!agent.errorOutputSoFar.contains("orbidden"), "\(agent.errorOutputSoFar)")
+            // Rules outlive the agent; its DNS address does not, so that others can answer for it.
+            #expect(
+                try outside.run("curl", "-sS", "--max-time", "2", "http://\(service):8080")
+                    .hasPrefix("Hello"))
+            #expect(try !outside.run("ip", "address", "show", "lo").contains(outside.dnsAddress))
+
+            // Started anew while the API server is away, it answers from what it kept.
+            let lonely = try outside.start(kubeconfig: outside.kubeconfig(apiPort: 1))
+            try eventually("DNS answers from disk", withinSeconds: 30) {
+                try outside.run("dig", "+short", "+time=1", "@\(outside.dnsAddress)", name)
+                    == service
+            }
+            kill(lonely.processID, SIGTERM)
+            _ = try lonely.finish(timeoutSeconds: 40)
+        }
+    }
+
+    @Test func saysWhatItLacks() throws {
+        let agent = try BuiltProduct.path("portolan")
+        let cases: [(arguments: [String], message: String)] = [
+            (["--kubeconfig", "/nonexistent"], "give --node-name, or set NODE_NAME"),
+            (["--node-name", "a", "--kubeconfig", "/nonexistent"], "/nonexistent"),
+            (["--node-name", "a"], "not in a pod (KUBERNETES_SERVICE_HOST is unset)"),
+        ]
+        for (arguments, message) in cases {
+            let result = try Command.run(
+                [agent, "agent", "--data-dir", "/tmp/portolan-agent-\(getpid())"] + arguments)
+            #expect(result.exitCode != 0)
+            #expect(result.errorOutput.contains(message), "\(result.errorOutput)")
+        }
+        try Command.check(["rm", "-rf", "/tmp/portolan-agent-\(getpid())"])
+    }
+}
+
+/// A network namespace on a standalone cluster's LAN, with a Node object and an account for it.
+private final class OutsideNode {
+    let nodeName = "outside"
+    let dnsAddress: String
+    private let cluster: StandaloneFixture
+    private let namespace: String
+    private let directory: String
+    private let authority: String
+    private let token: String
+
+    init(_ cluster: StandaloneFixture) throws {
+        self.cluster = cluster
+        namespace = "\(cluster.name)-outside"
+        directory = "\(cluster.dataDirectory)/outside"
+        dnsAddress = "\(cluster.servicePrefix).0.10"
+        authority = try cluster.kubectl(
+            "config", "view", "--raw", "-o",
+            "jsonpath={.clusters[0].cluster.certificate-authority-data}")
+        try Self.applyManifest(cluster)
+        token = try cluster.kubectl("create", "token", "portolan-agent", "-n", "kube-system")
+        let address = "\(cluster.lan).50"
+        try cluster.kubectl(
+            "create", "-f", "-", input: "{apiVersion: v1, kind: Node, metadata: {name: outside}}")
+        try cluster.kubectl(
+            "patch", "node", "outside", "--subresource=status", "--type=merge", "-p",
+            #"{"status":{"addresses":[{"type":"InternalIP","address":"\#(address)"}]}}"#)
+        try Command.check(["mkdir", "-p", directory])
+        let lan = "\(cluster.name)-lan"
+        var steps = [
+            "netns add \(namespace)",
+            "-n \(lan) link add outside type veth peer name eth0 netns \(namespace)",
+            "-n \(lan) link set outside master lan0 up", "-n \(namespace) link set lo up",
+            "-n \(namespace) address add \(address)/24 dev eth0",
+            "-n \(namespace) link set eth0 up",
+            "-n \(namespace) route add default via \(cluster.machineAddress)",
+        ]
+        // What a cluster's network plug-in would do.
+        let nodes = try cluster.kubectl(
+            "get", "nodes", "-o",
+            "jsonpath={range .items[*]}{.spec.podCIDR} {.status.addresses[0].address}{\"\\n\"}{end}"
+        )
+        for line in nodes.split(separator: "\n") {
+            let fields = line.split(separator: " ")
+            guard fields.count == 2, fields[1] != address else { continue }
+            steps.append("-n \(namespace) route add \(fields[0]) via \(fields[1])")
+        }
+        for step in steps {
+            try Command.check(["ip"] + step.split(separator: " ").map(String.init))
+        }
+    }
+
+    /// Applies the rights of the manifest, and has its DaemonSet looked at, which would need an
+    /// image.
+    private static func applyManifest(_ cluster: StandaloneFixture) throws {
+        let here = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3)
+        let path = here.joined(separator: "/") + "/packaging/portolan-agent.yaml"
+        let text = try Command.check(["cat", path]).output
+        let documents = text.components(separatedBy: "\n---\n")
+        try #require(documents.count > 5)
+        for document in documents {
+            let isDaemonSet = document.contains("kind: DaemonSet")
+            try cluster.kubectl(
+                "apply", "--validate=strict", isDaemonSet ? "--dry-run=server" : "--dry-run=none",
+                "-f", "-", input: document)
+        }
+    }
+
+    var kubeconfig: String { get throws { try kubeconfig(apiPort: cluster.apiPort) } }
+
+    /// Writes a kubeconfig of the agent's account; returns its path.
+    func kubeconfig(apiPort: Int) throws -> String {
+        let path = "\(directory)/kubeconfig-\(apiPort)"
+        let text = """
+            apiVersion: v1
+            kind: Config
+            current-context: c
+            contexts: [{name: c, context: {cluster: c, user: u}}]
+            clusters:
+            - name: c
+              cluster:
+                server: https://\(cluster.machineAddress):\(apiPort)
+                certificate-authority-data: \(authority)
+            users: [{name: u, user: {token: \(token)}}]
+            """
+        try Command.check(["tee", path], input: text)
+        return path
+    }
+
+    func start(kubeconfig: String) throws -> RunningCommand {
+        try RunningCommand(
+            [
+                try BuiltProduct.path("portolan"), "agent", "--kubeconfig", kubeconfig,
+                "--data-dir", directory,
+            ], in: try NetworkNamespace.open(namespace), environment: ["NODE_NAME": nodeName])
+    }
+
+    func run(_ command: String...) throws -> String {
+        try Command.check(command, in: try NetworkNamespace.open(namespace)).trimmedOutput
+    }
+
+    func remove() { _ = try? Command.run(["ip", "netns", "delete", namespace]) }
+}
+
+extension String {
+    fileprivate func components(separatedBy separator: String) -> [String] {
+        var parts: [String] = []
+        var rest = self[...]
+        while let range = rest.firstRange(of: separator) {
+            parts.append(String(rest[..<range.lowerBound]))
+            rest = rest[range.upperBound...]
+        }
+        return parts + [String(rest)]
+    }
+}
