@@ -1,4 +1,5 @@
 import JSON
+import KubernetesAPI
 
 /// A question to the authorizer: may this user do this?
 struct AccessAttributes: Sendable, Hashable {
@@ -26,6 +27,19 @@ struct AccessAttributes: Sendable, Hashable {
         namespace = info.namespace
         name = info.name
         path = info.path
+    }
+
+    /// A question about a resource that no request asks.
+    init(
+        user: UserInfo, verb: String, _ resource: Resource, namespace: String?, name: String
+    ) {
+        self.user = user
+        self.verb = verb
+        group = resource.group
+        version = resource.version
+        self.resource = resource.plural
+        self.namespace = resource.isNamespaced ? namespace : nil
+        self.name = name
     }
 
     /// Reads `resourceAttributes` or `nonResourceAttributes` of an access review's spec.

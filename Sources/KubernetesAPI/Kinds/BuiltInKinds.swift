@@ -108,6 +108,15 @@ enum BuiltInKinds {
                 $0.shortNames = ["ev"]
                 $0.columns = eventColumns
                 $0.rules.row = CoreRows.event
+                $0.rules.validate = EventForms.validateCore
+            },
+            kind(.newEvents, "events.v1.Event") {
+                $0.shortNames = ["ev"]
+                $0.columns = eventColumns
+                $0.rules.row = EventForms.row
+                $0.rules.validate = EventForms.validateNew
+                $0.storedForm = Kind.StoredForm(
+                    resource: .events, shown: EventForms.shown, stored: EventForms.stored)
             },
             kind(.replicationControllers, "core.v1.ReplicationController") {
                 $0.shortNames = ["rc"]
