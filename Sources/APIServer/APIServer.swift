@@ -43,6 +43,8 @@ public final class APIServer: Sendable {
         public var gitVersion: String
         /// Seconds between the bookmarks of a watch.
         public var bookmarkSeconds: Double
+        /// How much clients may ask at a time.
+        var limits = RequestLimits()
 
         /// Makes a configuration with the defaults of a standalone cluster.
         public init(
@@ -110,7 +112,7 @@ public final class APIServer: Sendable {
         try registry.loadCustomKinds()
         client = InProcessClient(registry: registry)
         listener = HTTPListener(
-            group: group, tls: try Self.serverTLS(configuration), limits: RequestLimits(),
+            group: group, tls: try Self.serverTLS(configuration), limits: configuration.limits,
             logger: logger)
         let listening = self.listening
         handler = APIHandler(

@@ -50,7 +50,8 @@ struct ControlPlane: Sendable {
             advertiseAddress: topology.machineAddress,
             nodeClient: try authority.issueClient(
                 user: NodeAgent.Configuration.apiServerClientName, groups: ["system:masters"]))
-        configuration.serviceCIDRs = [topology.services]
+        configuration.serviceCIDRs =
+            [topology.services] + [topology.secondaryServices].compactMap(\.self)
         configuration.nodePortRange = topology.nodePorts
         configuration.clusterDomain = topology.clusterDomain
         configuration.advertisePort = topology.apiPort

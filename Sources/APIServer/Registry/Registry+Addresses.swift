@@ -40,7 +40,7 @@ extension Registry {
         _ kind: Kind, _ key: StoreKey, _ object: JSONValue,
         in transaction: inout StoreTransaction, isDryRun: Bool
     ) throws {
-        switch kind.resource {
+        switch kind.storedResource {
         case .services:
             let plan = allocations.release(object)
             try exchange(plan, of: key, in: &transaction)
@@ -56,7 +56,7 @@ extension Registry {
     }
 
     private func noteWritten(_ kind: Kind, _ key: StoreKey, isNew: Bool) {
-        switch kind.resource {
+        switch kind.storedResource {
         case .serviceCIDRs: allocations.rangesChanged()
         case .ipAddresses where isNew:
             if let address = IPAddress(key.name) { allocations.reserve(address) }
@@ -97,7 +97,7 @@ extension Registry {
 
     /// Sets finalizer and condition of a ServiceCIDR before it is written.
     func settle(_ kind: Kind, _ object: inout JSONValue) {
-        guard kind.resource == .serviceCIDRs else { return }
+        guard kind.storedResource == .serviceCIDRs else { return }
         ServiceAddressObjects.settle(&object, now: .now)
     }
 
@@ -106,7 +106,7 @@ extension Registry {
     func releaseRange(
         _ kind: Kind, _ object: inout JSONValue, in transaction: StoreTransaction
     ) throws {
-        guard kind.resource == .serviceCIDRs,
+        guard kind.storedResource == .serviceCIDRs,
             try !allocations.isInUse(object, in: transaction)
         else { return }
         Self.dropRangeFinalizer(&object)

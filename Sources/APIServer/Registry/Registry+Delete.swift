@@ -57,7 +57,7 @@ extension Registry {
         mark(kind, &new, old: old, graceSeconds: grace)
         settle(kind, &new)
         if new == old { return .marked(stored) }
-        if kind.resource == .serviceCIDRs { allocations.rangesChanged() }
+        if kind.storedResource == .serviceCIDRs { allocations.rangesChanged() }
         return .marked(try transaction.update(key, new))
     }
 

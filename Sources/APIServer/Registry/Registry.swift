@@ -57,7 +57,8 @@ final class Registry: Sendable {
 
     private static func shared(_ kinds: KindRegistry) -> Set<String> {
         var seen: Set<String> = []
-        return Set(kinds.all.map(\.resource.qualifiedName).filter { !seen.insert($0).inserted })
+        let own = kinds.all.filter { $0.storedForm == nil }.map(\.resource.qualifiedName)
+        return Set(own.filter { !seen.insert($0).inserted })
     }
 
     // MARK: - Keys

@@ -50,8 +50,11 @@ public struct Kind: Sendable {
         ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
     }
 
+    /// The resource as which the objects are stored.
+    public var storedResource: Resource { storedForm?.resource ?? resource }
+
     /// The qualified name under which the objects are stored.
-    public var storedName: String { (storedForm?.resource ?? resource).qualifiedName }
+    public var storedName: String { storedResource.qualifiedName }
 
     /// The object as this kind shows it.
     /// - Parameter stored: the object as it is stored.
@@ -72,6 +75,18 @@ public struct Kind: Sendable {
         public var shown: @Sendable (JSONValue) -> JSONValue
         /// From this kind's form to the stored one.
         public var stored: @Sendable (JSONValue) -> JSONValue
+
+        /// Another version of the resource that differs in its name alone.
+        static func renamed(_ resource: Resource, storedAs stored: Resource) -> StoredForm {
+            func set(_ resource: Resource) -> @Sendable (JSONValue) -> JSONValue {
+                { object in
+                    var object = object
+                    object["apiVersion"] = .string(resource.apiVersion)
+                    return object
+                }
+            }
+            return StoredForm(resource: stored, shown: set(resource), stored: set(stored))
+        }
     }
 
     /// Where the replicas of a kind are found.
