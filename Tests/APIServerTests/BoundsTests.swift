@@ -55,7 +55,7 @@ import Testing
                         fixture, Self.configMaps,
                         json + ["-d", #"{"metadata":{"name":"\#(name)"}}"#]))
             }
-            try await eventually("two requests are under way") {
+            try await eventually("two requests are under way", withinSeconds: 60) {
                 try await metric(fixture, "apiserver_current_inflight_requests") == "2"
             }
             try await expectRefusal(
@@ -80,14 +80,14 @@ import Testing
             let watch = Self.configMaps + "?watch=true"
             let open = try (0..<2).map { _ in try start(fixture, watch) }
             defer { for command in open { command.stop() } }
-            try await eventually("two watches are open") {
+            try await eventually("two watches are open", withinSeconds: 60) {
                 try await metric(fixture, "apiserver_longrunning_requests") == "2"
             }
             try await expectRefusal(fixture, watch)
             // Lists and single objects have places of their own.
             #expect(try await fixture.check(["get", "cm", "-o", "name"]) == "")
             open[0].stop()
-            try await eventually("a place is free") {
+            try await eventually("a place is free", withinSeconds: 60) {
                 let status = try await fixture.curl(
                     watch + "&timeoutSeconds=1", ["-o", "/dev/null", "-w", "%{http_code}"])
                 return status.output == "200"
@@ -100,7 +100,7 @@ import Testing
             let watch = Self.configMaps + "?watch=true"
             let open = try (0..<2).map { _ in try start(fixture, watch) }
             defer { for command in open { command.stop() } }
-            try await eventually("two watches are open") {
+            try await eventually("two watches are open", withinSeconds: 60) {
                 try await metric(fixture, "apiserver_longrunning_requests") == "2"
             }
             let third = try start(fixture, watch)
@@ -109,7 +109,7 @@ import Testing
                 try await fixture.curl("/livez", ["--max-time", "5"]).exitCode != 0
             }
             for command in open { command.stop() }
-            try await eventually("there is room again") {
+            try await eventually("there is room again", withinSeconds: 60) {
                 try await fixture.curl("/livez").output == "ok"
             }
         }
