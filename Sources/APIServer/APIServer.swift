@@ -27,8 +27,9 @@ public final class APIServer: Sendable {
         public var nodeAuthorityPEM: String
         /// A P-256 private key (PEM) that signs service accounts' tokens.
         public var serviceAccountKeyPEM: String
-        /// Where cluster IPs come from; the first usable address is the API's own.
-        public var serviceCIDR: Prefix
+        /// Where cluster IPs come from, one range a family, that of the primary family first; its
+        /// first usable address is the API's own.
+        public var serviceCIDRs: [Prefix]
         /// Where node ports come from.
         public var nodePortRange: ClosedRange<UInt16>
         /// The cluster's DNS domain.
@@ -42,6 +43,8 @@ public final class APIServer: Sendable {
         public var gitVersion: String
         /// Seconds between the bookmarks of a watch.
         public var bookmarkSeconds: Double
+        /// How much clients may ask at a time.
+        var limits = RequestLimits()
 
         /// Makes a configuration with the defaults of a standalone cluster.
         public init(
@@ -55,9 +58,8 @@ public final class APIServer: Sendable {
             self.nodeClient = nodeClient
             nodeAuthorityPEM = clientAuthorityPEM
             self.serviceAccountKeyPEM = serviceAccountKeyPEM
-            serviceCIDR =
-                Prefix(IPAddress(family: .ipv4, numericValue: 0x0A60_0000), length: 16)
-                ?? Prefix(host: advertiseAddress)
+            let usual = IPAddress(family: .ipv4, numericValue: 0x0A60_0000)
+            serviceCIDRs = [Prefix(usual, length: 16)].compactMap(\.self)
             nodePortRange = 30000...32767
             clusterDomain = "cluster.local"
             self.advertiseAddress = advertiseAddress
@@ -91,6 +93,7 @@ public final class APIServer: Sendable {
     private let listener: HTTPListener
     private let logger: Logger
     private let listening = Listening()
+    private let repairs = RepairCounters()
 
     /// Makes a server; nothing listens before `run`.
     /// - Throws: the TLS library's error for certificates or keys that cannot be read.
@@ -100,15 +103,16 @@ public final class APIServer: Sendable {
         self.logger = logger
         let group = MultiThreadedEventLoopGroup.singleton
         let allocations = ServiceAllocations(
-            serviceCIDRs: [configuration.serviceCIDR],
+            serviceCIDRs: configuration.serviceCIDRs,
             nodePortRange: configuration.nodePortRange)
+        authorizer = Authorizer(store: store)
         registry = Registry(
-            store: store, kinds: .builtIn, allocations: allocations, logger: logger)
+            store: store, kinds: .builtIn, allocations: allocations, access: authorizer,
+            logger: logger)
         try registry.loadCustomKinds()
         client = InProcessClient(registry: registry)
-        authorizer = Authorizer(store: store)
         listener = HTTPListener(
-            group: group, tls: try Self.serverTLS(configuration), limits: RequestLimits(),
+            group: group, tls: try Self.serverTLS(configuration), limits: configuration.limits,
             logger: logger)
         let listening = self.listening
         handler = APIHandler(
@@ -119,7 +123,7 @@ public final class APIServer: Sendable {
             authorizer: authorizer,
             nodes: NodeConnections(
                 store: store, tls: try Self.nodeTLS(configuration), group: group),
-            counters: listener.counters,
+            counters: listener.counters, repairs: repairs,
             version: ServerVersion(gitVersion: configuration.gitVersion),
             clock: WatchClock(bookmarkSeconds: configuration.bookmarkSeconds),
             isReady: { listening.isReady })
@@ -145,6 +149,9 @@ public final class APIServer: Sendable {
             for resource in Authorizer.resources {
                 group.addTask { [self] in await followRules(resource) }
             }
+            let repair = RepairLoop(
+                registry: registry, client: client, counters: repairs, logger: logger)
+            group.addTask { await repair.run() }
             await group.waitForAll()
         }
         await listener.stop()

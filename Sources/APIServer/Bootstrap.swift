@@ -1,5 +1,6 @@
 import JSON
 import KubernetesAPI
+import Logging
 import NetworkTypes
 import Store
 
@@ -26,6 +27,7 @@ struct Bootstrap: Sendable {
             }
             try await group.waitForAll()
         }
+        try await publishRanges()
         try await publishAPI()
     }
 
@@ -56,6 +58,33 @@ struct Bootstrap: Sendable {
             options: .internalWrite)
     }
 
+    // MARK: - ServiceCIDRs
+
+    /// The default ServiceCIDR shows the ranges of the command line. A second family may be added
+    /// to it at a later start; other ranges than before are reported: addresses of the old ones
+    /// are in use.
+    private func publishRanges() async throws {
+        let wanted = ServiceAddressObjects.defaultServiceCIDR(configuration.serviceCIDRs)
+        guard let kind = registry.kinds[.serviceCIDRs] else { return }
+        let name = ServiceAddressObjects.defaultName
+        let key = registry.key(kind, namespace: nil, name: name)
+        guard let held = try registry.store.get(key)?.decoded()["spec", "cidrs"]?.array else {
+            return try await ensure(.serviceCIDRs, wanted)
+        }
+        let ranges = wanted["spec", "cidrs"]?.array ?? []
+        if held == ranges { return }
+        if ranges.starts(with: held) { return try await replace(.serviceCIDRs, wanted) }
+        let (old, new) = (
+            JSONValue.array(held).serializedText, JSONValue.array(ranges).serializedText
+        )
+        registry.logger.warning(
+            """
+            ServiceCIDR \(name) has \(old), but the server was started with \(new): addresses \
+            still come from the former. Start with the same ranges, or create a ServiceCIDR with \
+            the new ones
+            """)
+    }
+
     // MARK: - default/kubernetes
 
     private func publishAPI() async throws {
@@ -71,7 +100,7 @@ struct Bootstrap: Sendable {
                 "targetPort": .integer(Int64(configuration.advertisePort)),
             ]
         ]
-        if let address = configuration.serviceCIDR.address(at: 1) {
+        if let address = configuration.serviceCIDRs.first?.address(at: 1) {
             spec["clusterIP"] = .string(address.description)
         }
         try await ensure(

@@ -82,7 +82,7 @@ struct InProcessClient: KubernetesClient {
         let kind = try kind(resource)
         let filter = try ObjectFilter(
             kind, labelSelector: options.labelSelector, fieldSelector: options.fieldSelector)
-        let name = resource.qualifiedName
+        let name = kind.storedName
         let namespace = resource.isNamespaced ? options.namespace : nil
         do {
             var initial: [WatchEvent] = []
@@ -91,12 +91,13 @@ struct InProcessClient: KubernetesClient {
                 let list = registry.store.list(resource: name, namespace: namespace)
                 start = list.revision
                 initial = try list.objects.filter(filter.matches).map {
-                    WatchEvent(type: .added, object: try $0.decoded())
+                    WatchEvent(type: .added, object: kind.shown(try $0.decoded()))
                 }
             }
             let watch = try registry.store.watch(
                 resource: name, namespace: namespace, from: start)
-            let reader = WatchReader(watch: watch, filter: filter, initial: initial)
+            let reader = WatchReader(
+                watch: watch, filter: filter, kind: kind, initial: initial)
             return AsyncThrowingStream { try await reader.next() }
         } catch let error as StoreError {
             throw Registry.status(error)
@@ -108,10 +109,12 @@ struct InProcessClient: KubernetesClient {
 private actor WatchReader {
     private let watch: StoreWatch
     private let filter: ObjectFilter
+    private let kind: Kind
     private var pending: [WatchEvent]
     private var position = 0
 
-    init(watch: StoreWatch, filter: ObjectFilter, initial: [WatchEvent]) {
+    init(watch: StoreWatch, filter: ObjectFilter, kind: Kind, initial: [WatchEvent]) {
+        self.kind = kind
         self.watch = watch
         self.filter = filter
         pending = initial
@@ -133,7 +136,7 @@ private actor WatchReader {
     }
 
     private func event(_ event: StoreEvent) throws -> WatchEvent? {
-        let object = try event.object.decoded()
+        let object = kind.shown(try event.object.decoded())
         guard !filter.isEmpty else {
             return WatchEvent(type: Self.type(event.kind), object: object)
         }

@@ -38,7 +38,8 @@ struct ClusterOptions: ParsableArguments {
     @Option(help: "The network that joins the nodes and this machine, which is its first address.")
     var lanCidr = "172.30.0.0/24"
 
-    @Option(help: "The range of ClusterIPs.")
+    @Option(
+        help: "The range of ClusterIPs; with a comma and a second, IPv6 range for two families.")
     var serviceClusterIpRange = "10.96.0.0/16"
 
     @Option(help: "The range of nodePorts, FIRST-LAST.")
@@ -63,8 +64,7 @@ struct ClusterOptions: ParsableArguments {
             throw ValidationError("--nodes \(nodes) must be from 1 to 50")
         }
         let lan = try prefix("--lan-cidr", lanCidr, lengths: 16...25)
-        let services = try prefix(
-            "--service-cluster-ip-range", serviceClusterIpRange, lengths: 12...27)
+        let (services, secondary) = try serviceRanges()
         let pods = try prefix("--pod-cidr", podCidr, lengths: 8...22)
         let named = [
             ("--lan-cidr", lan), ("--service-cluster-ip-range", services), ("--pod-cidr", pods),
@@ -79,8 +79,26 @@ struct ClusterOptions: ParsableArguments {
             throw ValidationError("--pod-cidr \(pods) has no /24 for each of \(nodes) nodes")
         }
         return try Topology(
-            name: name, nodeCount: nodes, lan: lan, services: services, pods: pods,
-            nodePorts: nodePortRange(), apiPort: apiPort, clusterDomain: clusterDomain)
+            name: name, nodeCount: nodes, lan: lan, services: services,
+            secondaryServices: secondary, pods: pods, nodePorts: nodePortRange(), apiPort: apiPort,
+            clusterDomain: clusterDomain)
+    }
+
+    private func serviceRanges() throws -> (primary: Prefix, secondary: Prefix?) {
+        let flag = "--service-cluster-ip-range"
+        let parts = serviceClusterIpRange.split(
+            separator: ",", omittingEmptySubsequences: false)
+        let primary = try prefix(flag, String(parts.first ?? ""), lengths: 12...27)
+        guard parts.count > 1 else { return (primary, nil) }
+        // Kubernetes allows at most 20 bits for addresses of a range.
+        guard parts.count == 2, let secondary = Prefix(parts[1]), secondary.family == .ipv6,
+            (108...124).contains(secondary.length)
+        else {
+            throw ValidationError(
+                "\(flag) \"\(serviceClusterIpRange)\" may have one more range, of IPv6 and with a "
+                    + "length from /108 to /124, such as 10.96.0.0/16,fd00:10:96::/112")
+        }
+        return (primary, secondary)
     }
 
     private func nodePortRange() throws -> ClosedRange<UInt16> {

@@ -9,6 +9,7 @@ import KubernetesAPI
 import Logging
 import NFTables
 import NetworkTypes
+import PodRuntime
 import ServiceProxy
 import Store
 
@@ -48,8 +49,9 @@ struct ControlPlane: Sendable {
             serviceAccountKeyPEM: try Self.serviceAccountKey(data),
             advertiseAddress: topology.machineAddress,
             nodeClient: try authority.issueClient(
-                user: "kube-apiserver-kubelet-client", groups: ["system:masters"]))
-        configuration.serviceCIDR = topology.services
+                user: NodeAgent.Configuration.apiServerClientName, groups: ["system:masters"]))
+        configuration.serviceCIDRs =
+            [topology.services] + [topology.secondaryServices].compactMap(\.self)
         configuration.nodePortRange = topology.nodePorts
         configuration.clusterDomain = topology.clusterDomain
         configuration.advertisePort = topology.apiPort

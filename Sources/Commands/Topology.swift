@@ -6,6 +6,8 @@ struct Topology: Hashable, Sendable {
     let name: String
     let lan: Prefix
     let services: Prefix
+    /// Where ClusterIPs of the second family come from; nil for one family.
+    let secondaryServices: Prefix?
     let pods: Prefix
     let nodePorts: ClosedRange<UInt16>
     let apiPort: UInt16
@@ -36,7 +38,8 @@ struct Topology: Hashable, Sendable {
     /// Lays the cluster out.
     /// - Throws: `RangeTooSmall` naming the range.
     init(
-        name: String, nodeCount: Int, lan: Prefix, services: Prefix, pods: Prefix,
+        name: String, nodeCount: Int, lan: Prefix, services: Prefix,
+        secondaryServices: Prefix? = nil, pods: Prefix,
         nodePorts: ClosedRange<UInt16>, apiPort: UInt16, clusterDomain: String
     ) throws {
         func address(_ prefix: Prefix, _ index: UInt64) throws -> IPAddress {
@@ -48,6 +51,7 @@ struct Topology: Hashable, Sendable {
         self.name = name
         self.lan = lan
         self.services = services
+        self.secondaryServices = secondaryServices
         self.pods = pods
         self.nodePorts = nodePorts
         self.apiPort = apiPort

@@ -14,6 +14,10 @@ public import NetworkTypes
 public final class NodeAgent: Sendable {
     /// What a node is.
     public struct Configuration: Sendable {
+        /// The name in the client certificate of the API server, the only one that may call a
+        /// node's server.
+        public static let apiServerClientName = "kube-apiserver-kubelet-client"
+
         /// The name of the Node object.
         public var nodeName: String
         /// The prefix of every namespace, table and cgroup, such as `portolan`.
@@ -146,7 +150,8 @@ public final class NodeAgent: Sendable {
         let server = NodeServer(context: context, pods: manager, watcher: watcher)
         try await server.start(
             port: configuration.serverPort, certificatePath: certificate, keyPath: key,
-            clientAuthorityPath: authority)
+            clientAuthorityPath: authority,
+            clientName: Configuration.apiServerClientName)
         return server
     }
 }

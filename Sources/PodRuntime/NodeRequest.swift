@@ -140,6 +140,7 @@ final class NodeRequestHandler: ChannelInboundHandler, RemovableChannelHandler {
         _ head: HTTPRequestHead, _ server: NodeServer, _ channel: any Channel
     ) async {
         do {
+            try await server.checkClient(channel)
             guard let request = NodeRequest(head) else {
                 throw NodeRequestError(400, "the path has a broken escape")
             }

@@ -12,7 +12,7 @@ import Synchronization
 
 /// The server on port 10250 that the API server asks for logs and commands, as kubelet's.
 ///
-/// Clients must show a certificate of the cluster's authority. Logs are plain HTTP; exec and attach
+/// Its client must be the API server, by a certificate of the cluster's authority. Logs are plain HTTP; exec and attach
 /// are WebSockets with Kubernetes' channel protocol (KEP-4006).
 final class NodeServer: Sendable {
     private let context: NodeContext
@@ -20,6 +20,8 @@ final class NodeServer: Sendable {
     private let watcher: DirectoryWatcher
     private let group: MultiThreadedEventLoopGroup
     private let listening = Mutex<(any Channel)?>(nil)
+    /// The name in the certificate of the only client allowed; nil where there is no TLS.
+    private let clientName = Mutex<String?>(nil)
 
     init(context: NodeContext, pods: PodManager, watcher: DirectoryWatcher) {
         self.context = context
@@ -31,7 +33,8 @@ final class NodeServer: Sendable {
     /// Listens on the node's address.
     /// - Throws: where a certificate cannot be read or the port is taken.
     func start(
-        port: Int, certificatePath: String, keyPath: String, clientAuthorityPath: String
+        port: Int, certificatePath: String, keyPath: String, clientAuthorityPath: String,
+        clientName: String
     ) async throws {
         let certificates = try NIOSSLCertificate.fromPEMFile(certificatePath)
         var tls = TLSConfiguration.makeServerConfiguration(
@@ -43,6 +46,7 @@ final class NodeServer: Sendable {
         tls.applicationProtocols = ["http/1.1"]
         tls.minimumTLSVersion = .tlsv12
         let tlsContext = try NIOSSLContext(configuration: tls)
+        self.clientName.withLock { $0 = clientName }
         try await start(port: port) { channel in
             try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tlsContext))
         }
@@ -103,6 +107,15 @@ final class NodeServer: Sendable {
                 }
             ), withErrorHandling: true)
         try channel.pipeline.syncOperations.addHandler(NodeRequestHandler(server: self))
+    }
+
+    /// - Throws: 403 where the client is not the one allowed.
+    func checkClient(_ channel: any Channel) async throws {
+        guard let name = clientName.withLock({ $0 }) else { return }
+        guard await NodeClientIdentity.isNamed(name, channel) else {
+            throw NodeRequestError(
+                403, "Forbidden: only the API server may call this port; use kubectl")
+        }
     }
 
     // MARK: - Logs
@@ -195,6 +208,7 @@ final class NodeServer: Sendable {
         }
         return channel.eventLoop.makeFutureWithTask {
             guard let request = NodeRequest(head),
+                (try? await self.checkClient(channel)) != nil,
                 (try? await self.session(request)) != nil
             else { return nil }
             return ["Sec-WebSocket-Protocol": name]

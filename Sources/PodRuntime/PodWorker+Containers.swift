@@ -163,7 +163,7 @@ extension PodWorker {
     func prepareVolumes() async throws -> [String: String] {
         try await Volumes(
             directory: context.podDirectory(uid), pod: machine.spec, client: context.client,
-            statusFields: statusFields
+            tokens: tokens, statusFields: statusFields
         ).prepare()
     }
 

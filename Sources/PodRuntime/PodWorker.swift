@@ -17,6 +17,7 @@ actor PodWorker {
     private let startTime: Timestamp
     /// The paths of the pod's volumes, once they are laid out.
     var volumePaths: [String: String] = [:]
+    let tokens = ProjectedTokens()
     private var probeTasks: [String: [ProbeKind: Task<Void, Never>]] = [:]
     private var operations: [Int: Task<Void, Never>] = [:]
     private var nextOperation = 0

@@ -9,6 +9,7 @@ struct Volumes: Sendable {
     var directory: String
     var pod: PodSpecification
     var client: any KubernetesClient
+    var tokens: ProjectedTokens
     /// `status.podIP` and the like.
     var statusFields: [String: String]
 
@@ -163,20 +164,31 @@ struct Volumes: Sendable {
         }
     }
 
-    /// Asks for a token by the TokenRequest API.
     private func tokenFile(_ source: JSONValue) async throws -> File {
+        let key = ProjectedTokens.Key(
+            audience: source["audience"]?.string ?? "",
+            expirationSeconds: source["expirationSeconds"]?.integer ?? 3607)
+        let token = try await tokens.token(key) { try await requestToken(key) }
+        return File(
+            path: source["path"]?.string ?? "token", bytes: Array(token.utf8), mode: 0o644)
+    }
+
+    /// Asks for a token by the TokenRequest API; it ends with the pod.
+    private func requestToken(
+        _ key: ProjectedTokens.Key
+    ) async throws -> (token: String, expires: Timestamp) {
         let account = pod.serviceAccountName
         // A subresource that is created: its path is that of a collection of this name.
         let resource = Resource(
             plural: "serviceaccounts/\(account)/token", kind: "TokenRequest")
         var spec: JSONValue = [
-            "expirationSeconds": .integer(source["expirationSeconds"]?.integer ?? 3607),
+            "expirationSeconds": .integer(key.expirationSeconds),
             "boundObjectRef": [
                 "kind": "Pod", "apiVersion": "v1", "name": .string(pod.key.name),
                 "uid": .string(pod.uid),
             ],
         ]
-        if let audience = source["audience"]?.string { spec["audiences"] = [.string(audience)] }
+        if !key.audience.isEmpty { spec["audiences"] = [.string(key.audience)] }
         let answer = try await client.create(
             resource,
             [
@@ -186,8 +198,8 @@ struct Volumes: Sendable {
         guard let token = answer["status", "token"]?.string else {
             throw ContainerConfigError("the API server gave no token for \(account)")
         }
-        return File(
-            path: source["path"]?.string ?? "token", bytes: Array(token.utf8), mode: 0o644)
+        let expires = answer["status", "expirationTimestamp"]?.string.flatMap { Timestamp($0) }
+        return (token, expires ?? .now.adding(seconds: Double(key.expirationSeconds)))
     }
 
     private static func mode(_ value: JSONValue?, _ fallback: mode_t) -> mode_t {

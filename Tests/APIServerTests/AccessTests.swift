@@ -1,6 +1,7 @@
 import JSON
 import KubernetesAPI
 import NIOHTTP1
+import Store
 import TestSupport
 import Testing
 
@@ -61,13 +62,36 @@ import Testing
 
     // MARK: - Nodes
 
-    private static func node(_ verb: String, _ path: String) -> AccessDecision {
-        var info = RequestInfo(method: .GET, path: path, query: QueryItems())
+    /// Two pods, `mine` on n1 and `other` on n2, with a secret and a ConfigMap each.
+    private static func bindPods(_ store: Store) async throws {
+        for (name, node) in [("mine", "n1"), ("other", "n2")] {
+            let pod: JSONValue = [
+                "metadata": ["name": .string(name), "namespace": "a"],
+                "spec": [
+                    "nodeName": .string(node), "serviceAccountName": .string("sa-\(name)"),
+                    "volumes": [["secret": ["secretName": .string("volume-\(name)")]]],
+                    "containers": [
+                        ["envFrom": [["configMapRef": ["name": .string("map-\(name)")]]]]
+                    ],
+                ],
+            ]
+            _ = try await store.write { transaction in
+                try transaction.create(
+                    StoreKey(resource: "pods", namespace: "a", name: name), pod)
+            }
+        }
+    }
+
+    private static func node(
+        _ verb: String, _ path: String, _ pods: BoundPods
+    ) -> AccessDecision {
+        let parts = path.split(separator: "?", maxSplits: 1).map(String.init)
+        var info = RequestInfo(
+            method: .GET, path: parts[0],
+            query: QueryItems(parsing: parts.count > 1 ? parts[1] : ""))
         info.verb = verb
         let user = UserInfo(name: "system:node:n1", groups: ["system:nodes"])
-        return NodeRules.decide(AccessAttributes(user: user, info), node: "n1") { _, name in
-            name == "mine" ? "n1" : "n2"
-        }
+        return NodeRules(node: "n1", pods: pods).decide(AccessAttributes(user: user, info))
     }
 
     @Test(arguments: [
@@ -82,9 +106,34 @@ import Testing
         ("update", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n1", true),
         ("update", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n2", false),
         ("delete", "/api/v1/nodes/n1", false), ("get", "/metrics", false),
+        ("create", "/apis/coordination.k8s.io/v1/namespaces/a/leases", false),
+        ("get", "/api/v1/namespaces/a/secrets/volume-mine", true),
+        ("get", "/api/v1/namespaces/a/secrets/volume-other", false),
+        ("get", "/api/v1/namespaces/b/secrets/volume-mine", false),
+        ("list", "/api/v1/namespaces/a/secrets", false), ("list", "/api/v1/secrets", false),
+        ("watch", "/api/v1/namespaces/a/secrets?fieldSelector=metadata.name%3Dvolume-mine", true),
+        (
+            "list", "/api/v1/namespaces/a/secrets?fieldSelector=metadata.name%3Dvolume-other",
+            false
+        ),
+        ("get", "/api/v1/namespaces/a/configmaps/map-mine", true),
+        ("get", "/api/v1/namespaces/a/configmaps/map-other", false),
+        ("get", "/api/v1/namespaces/kube-system/configmaps/coredns", true),
+        ("update", "/api/v1/namespaces/a/secrets/volume-mine", false),
+        ("create", "/api/v1/namespaces/a/serviceaccounts/sa-mine/token", true),
+        ("create", "/api/v1/namespaces/a/serviceaccounts/sa-other/token", false),
     ])
-    func nodesWriteOnlyWhatIsTheirs(_ verb: String, _ path: String, _ isAllowed: Bool) {
-        #expect(Self.node(verb, path).isAllowed == isAllowed)
+    func nodesReadAndWriteOnlyWhatIsTheirs(
+        _ verb: String, _ path: String, _ isAllowed: Bool
+    ) async throws {
+        let file = "/tmp/bound-pods-\(UInt64.random(in: 0 ... .max)).db"
+        let store = try Store(path: file)
+        defer {
+            store.close()
+            _ = try? Command.run(["rm", "-f", file, file + "-wal"])
+        }
+        try await Self.bindPods(store)
+        #expect(Self.node(verb, path, BoundPods(store: store)).isAllowed == isAllowed)
     }
 
     // MARK: - Paths

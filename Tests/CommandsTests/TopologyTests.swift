@@ -30,11 +30,23 @@ struct TopologyTests {
         (["--pod-cidr", "10.244.0.0/22", "--nodes", "5"], "no /24"),
         (["--service-node-port-range", "32767-30000"], "--service-node-port-range"),
         (["--service-node-port-range", "30000"], "FIRST-LAST"),
+        (["--service-cluster-ip-range", "10.96.0.0/16,10.97.0.0/16"], "of IPv6"),
+        (["--service-cluster-ip-range", "10.96.0.0/16,fd00::/64"], "/108"),
+        (["--service-cluster-ip-range", "10.96.0.0/16,fd00::/112,fd01::/112"], "one more range"),
     ])
     func refusesWhatDoesNotFit(_ flags: [String], _ words: String) throws {
         let options = try ClusterOptions.parse(flags)
         let error = #expect(throws: (any Error).self) { try options.topology(name: "portolan") }
         #expect("\(error.map { "\($0)" } ?? "")".contains(words))
+    }
+
+    @Test func aSecondRangeOfServicesIsIPv6() throws {
+        let flags = ["--service-cluster-ip-range", "10.97.0.0/16,fd00:10:97::/112"]
+        let topology = try ClusterOptions.parse(flags).topology(name: "portolan")
+        #expect(topology.services == Prefix("10.97.0.0/16"))
+        #expect(topology.secondaryServices == Prefix("fd00:10:97::/112"))
+        #expect(
+            try ClusterOptions.parse([]).topology(name: "portolan").secondaryServices == nil)
     }
 
     @Test func linkNamesFitTheKernelAndStayDistinct() {

@@ -110,7 +110,7 @@ import Testing
         }
     }
 
-    @Test func asksForACertificateOfTheCluster() async throws {
+    @Test func answersTheAPIServerOnly() async throws {
         try await NodeFixture.run { node in
             let directory = node.configuration.dataDirectory + "/tls"
             try Files.makeDirectories(directory)
@@ -132,6 +132,15 @@ import Testing
                 }
                 let refused = try await Blocking.run { try Command.run(base + [url]).exitCode }
                 #expect(refused != 0)
+                // Another node's certificate is one of the cluster's, and opens nothing.
+                let other = ["--cert", directory + "/node.crt", "--key", directory + "/node.key"]
+                let forbidden = try await Blocking.run {
+                    try Command.check(base + other + ["-w", " %{http_code}", url]).output
+                }
+                #expect(
+                    forbidden
+                        == "Forbidden: only the API server may call this port; use kubectl 403"
+                )
             }
         }
     }
@@ -145,9 +154,12 @@ import Testing
             "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout \(place)/ca.key "
                 + "-out \(place)/ca.crt")
         try Files.write(place + "/san", Array("subjectAltName=IP:127.0.0.1\n".utf8))
-        for name in ["server", "client"] {
+        for (name, subject) in [
+            ("server", "system:node:n1"),
+            ("client", NodeAgent.Configuration.apiServerClientName), ("node", "system:node:n2"),
+        ] {
             try openssl(
-                "req -newkey rsa:2048 -nodes -subj /CN=\(name) -keyout \(place)/\(name).key "
+                "req -newkey rsa:2048 -nodes -subj /CN=\(subject) -keyout \(place)/\(name).key "
                     + "-out \(place)/\(name).csr")
             try openssl(
                 "x509 -req -days 2 -in \(place)/\(name).csr -CA \(place)/ca.crt "

@@ -37,6 +37,19 @@ struct AccessAttributes: Sendable, Hashable {
         name = term.value
     }
 
+    /// A question about a resource that no request asks.
+    init(
+        user: UserInfo, verb: String, _ resource: Resource, namespace: String?, name: String
+    ) {
+        self.user = user
+        self.verb = verb
+        group = resource.group
+        version = resource.version
+        self.resource = resource.plural
+        self.namespace = resource.isNamespaced ? namespace : nil
+        self.name = name
+    }
+
     /// Reads `resourceAttributes` or `nonResourceAttributes` of an access review's spec.
     init(user: UserInfo, reviewSpec spec: JSONValue) {
         self.user = user

@@ -16,9 +16,11 @@ final class Authorizer: Sendable {
 
     private let store: Store
     private let index = Mutex(RBACIndex())
+    let pods: BoundPods
 
     init(store: Store) {
         self.store = store
+        pods = BoundPods(store: store)
         rebuild()
     }
 
@@ -32,10 +34,7 @@ final class Authorizer: Sendable {
             return .allowed("public")
         }
         if let node = question.user.nodeName {
-            let decision = NodeRules.decide(question, node: node) { namespace, name in
-                let key = StoreKey(resource: "pods", namespace: namespace, name: name)
-                return (try? store.get(key)?.decoded())?["spec", "nodeName"]?.string
-            }
+            let decision = NodeRules(node: node, pods: pods).decide(question)
             if decision.isAllowed { return decision }
         }
         return index.withLock { $0 }.decide(question)
@@ -49,6 +48,11 @@ final class Authorizer: Sendable {
             ]
         }
         return index.withLock { $0 }.rules(for: user, namespace: namespace)
+    }
+
+    /// The rules of the role that a `roleRef` names; nil where there is no such role.
+    func rules(ofRole reference: JSONValue, namespace: String?) -> [RBACRule]? {
+        index.withLock { $0 }.rules(ofRole: reference, namespace: namespace)
     }
 
     /// Reads every role and binding anew.

@@ -9,6 +9,17 @@ struct RBACRule: Sendable, Hashable {
     var resourceNames: [String] = []
     var paths: [String] = []
 
+    init(
+        verbs: [String], groups: [String] = [], resources: [String] = [],
+        resourceNames: [String] = [], paths: [String] = []
+    ) {
+        self.verbs = verbs
+        self.groups = groups
+        self.resources = resources
+        self.resourceNames = resourceNames
+        self.paths = paths
+    }
+
     init(json: JSONValue) {
         func list(_ name: String) -> [String] { (json[name]?.array ?? []).compactMap(\.string) }
         verbs = list("verbs")
@@ -60,6 +71,8 @@ struct RBACIndex: Sendable {
 
     private var byUser: [String: [Grant]] = [:]
     private var byGroup: [String: [Grant]] = [:]
+    private var clusterRules: [String: [RBACRule]] = [:]
+    private var namespacedRules: [ObjectKey: [RBACRule]] = [:]
 
     init() {}
 
@@ -67,24 +80,22 @@ struct RBACIndex: Sendable {
         clusterRoles: [JSONValue], roles: [JSONValue], clusterRoleBindings: [JSONValue],
         roleBindings: [JSONValue]
     ) {
-        let clusterRules = Self.clusterRules(clusterRoles)
-        var namespacedRules: [ObjectKey: [RBACRule]] = [:]
+        clusterRules = Self.clusterRules(clusterRoles)
         for role in roles {
             namespacedRules[ObjectMeta(json: role).key] = Self.rules(of: role)
         }
-        func rules(_ binding: JSONValue, namespace: String) -> [RBACRule] {
-            let name = binding["roleRef", "name"]?.string ?? ""
-            return binding["roleRef", "kind"]?.string == "Role"
-                ? namespacedRules[ObjectKey(namespace: namespace, name: name)] ?? []
-                : clusterRules[name] ?? []
-        }
-        for binding in clusterRoleBindings {
-            add(binding, namespace: nil, rules: rules(binding, namespace: ""))
-        }
+        for binding in clusterRoleBindings { add(binding, namespace: nil) }
         for binding in roleBindings {
-            let namespace = binding["metadata", "namespace"]?.string ?? ""
-            add(binding, namespace: namespace, rules: rules(binding, namespace: namespace))
+            add(binding, namespace: binding["metadata", "namespace"]?.string ?? "")
         }
+    }
+
+    /// The rules of the role that a `roleRef` names; nil where there is no such role.
+    func rules(ofRole reference: JSONValue, namespace: String?) -> [RBACRule]? {
+        let name = reference["name"]?.string ?? ""
+        return reference["kind"]?.string == "Role"
+            ? namespacedRules[ObjectKey(namespace: namespace ?? "", name: name)]
+            : clusterRules[name]
     }
 
     /// The rule that allows the request, if any; a RoleBinding counts in its own namespace only.
@@ -110,7 +121,8 @@ struct RBACIndex: Sendable {
         (byUser[user.name] ?? []) + user.groups.flatMap { byGroup[$0] ?? [] }
     }
 
-    private mutating func add(_ binding: JSONValue, namespace: String?, rules: [RBACRule]) {
+    private mutating func add(_ binding: JSONValue, namespace: String?) {
+        let rules = rules(ofRole: binding["roleRef"] ?? [:], namespace: namespace) ?? []
         let name = binding["metadata", "name"]?.string ?? ""
         let role = binding["roleRef", "name"]?.string ?? ""
         let roleKind = binding["roleRef", "kind"]?.string ?? ""

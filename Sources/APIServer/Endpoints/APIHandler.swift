@@ -12,6 +12,7 @@ final class APIHandler: RequestResponder {
     let authorizer: Authorizer
     let nodes: NodeConnections
     let counters: ServerCounters
+    let repairs: RepairCounters
     let version: ServerVersion
     let clock: WatchClock
     let isReady: @Sendable () -> Bool
@@ -19,14 +20,15 @@ final class APIHandler: RequestResponder {
 
     init(
         registry: Registry, authenticator: Authenticator, authorizer: Authorizer,
-        nodes: NodeConnections, counters: ServerCounters, version: ServerVersion,
-        clock: WatchClock, isReady: @escaping @Sendable () -> Bool
+        nodes: NodeConnections, counters: ServerCounters, repairs: RepairCounters,
+        version: ServerVersion, clock: WatchClock, isReady: @escaping @Sendable () -> Bool
     ) {
         self.registry = registry
         self.authenticator = authenticator
         self.authorizer = authorizer
         self.nodes = nodes
         self.counters = counters
+        self.repairs = repairs
         self.version = version
         self.clock = clock
         self.isReady = isReady

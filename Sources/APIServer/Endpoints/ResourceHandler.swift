@@ -88,7 +88,7 @@ extension APIHandler {
             return APIReply(
                 status: status,
                 json: call.kind.table(
-                    [try object.decoded()],
+                    [try registry.json(object, as: call.kind)],
                     listMetadata: ["resourceVersion": .string(String(object.revision))],
                     include: Self.includeObject(call), version: version, now: .now))
         case .metadata(let version):
@@ -131,7 +131,7 @@ extension APIHandler {
         case .table(let version):
             return APIReply(
                 json: call.kind.table(
-                    try page.objects.map { try $0.decoded() },
+                    try page.objects.map { try registry.json($0, as: call.kind) },
                     listMetadata: Self.listMetadata(page), include: Self.includeObject(call),
                     version: version, now: .now))
         case .metadata(let version):

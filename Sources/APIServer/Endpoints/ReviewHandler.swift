@@ -95,6 +95,7 @@ extension APIHandler {
             audiences: asked.isEmpty ? Authenticator.audiences : asked, issuedAtSeconds: now,
             expiresAtSeconds: now + seconds)
         try bind(&claims, to: sent["spec", "boundObjectRef"])
+        try checkNode(call.user, claims)
         var spec = sent["spec"] ?? [:]
         spec["audiences"] = .array(claims.audiences.map(JSONValue.string))
         spec["expirationSeconds"] = .integer(seconds)
@@ -113,6 +114,21 @@ extension APIHandler {
                         "expirationTimestamp": .string(WallClock.text(seconds: now + seconds)),
                     ],
                 ]))
+    }
+
+    /// A node gets tokens for pods that it runs, no others.
+    private func checkNode(
+        _ user: UserInfo, _ claims: ServiceAccountTokens.Claims
+    ) throws {
+        guard let node = user.nodeName, !user.groups.contains("system:masters") else { return }
+        let place = "serviceaccounts \"\(claims.serviceAccount)\" is forbidden: "
+        guard let pod = claims.pod else {
+            throw StatusError.forbidden(place + "node requested token not bound to a pod")
+        }
+        guard authorizer.pods.node(namespace: claims.namespace, name: pod.name) == node else {
+            throw StatusError.forbidden(
+                place + "node requested token bound to a pod scheduled on a different node")
+        }
     }
 
     /// A token bound to a pod or secret ends with it.

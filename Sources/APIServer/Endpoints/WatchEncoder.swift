@@ -20,7 +20,7 @@ struct WatchEncoder: Sendable {
             if form == .object {
                 buffer.writeBytes(Self.line("ADDED", try bytes(object)))
             } else {
-                buffer.writeBytes(try converted("ADDED", object.decoded(), object.revision))
+                buffer.writeBytes(try converted("ADDED", json(object), object.revision))
             }
         }
         return buffer
@@ -33,7 +33,7 @@ struct WatchEncoder: Sendable {
             // A change that takes an object out of the selection looks like its deletion: the
             // watcher gets the state it knew.
             if seen == .deleted, event.kind != .deleted {
-                guard var json = try event.previous?.decoded() else { continue }
+                guard var json = try event.previous.map(json) else { continue }
                 json["metadata", "resourceVersion"] = .string(String(event.revision))
                 buffer.writeBytes(
                     form == .object
@@ -47,17 +47,22 @@ struct WatchEncoder: Sendable {
             } else {
                 buffer.writeBytes(
                     try converted(
-                        Self.name(seen), event.object.decoded(), event.revision))
+                        Self.name(seen), json(event.object), event.revision))
             }
         }
         return buffer
     }
 
     private func bytes(_ object: StoredObject) throws -> [UInt8] {
-        guard isShared else { return object.bytes }
-        var json = try object.decoded()
+        isShared ? try json(object).serializedBytes : object.bytes
+    }
+
+    private func json(_ object: StoredObject) throws -> JSONValue {
+        let stored = try object.decoded()
+        guard isShared else { return stored }
+        var json = kind.shown(stored)
         json["apiVersion"] = .string(kind.resource.apiVersion)
-        return json.serializedBytes
+        return json
     }
 
     /// What the event is for a watcher with this selection; nil where it is nothing.

@@ -103,11 +103,11 @@ extension APIHandler {
         case .after(let revision): start = revision
         case .now: start = store.revision
         case .current:
-            let list = store.list(resource: resource.qualifiedName, namespace: namespace)
+            let list = store.list(resource: call.kind.storedName, namespace: namespace)
             start = list.revision
             // Opened before the list is sent, so that nothing can be compacted in between.
             let watch = try store.watch(
-                resource: resource.qualifiedName, namespace: namespace, from: start)
+                resource: call.kind.storedName, namespace: namespace, from: start)
             for chunk in list.objects.chunks(of: 500) {
                 let buffer = try encoder.initial(chunk)
                 if buffer.readableBytes > 0 { try await stream.send(buffer) }
@@ -119,7 +119,7 @@ extension APIHandler {
             return
         }
         let watch = try store.watch(
-            resource: resource.qualifiedName, namespace: namespace, from: start)
+            resource: call.kind.storedName, namespace: namespace, from: start)
         try await pump(watch, from: start, asked, encoder, stream)
     }
 

@@ -1,3 +1,4 @@
+import KubernetesAPI
 import NIOHTTP1
 
 /// What a request is about: read from method, path and query as apiserver's RequestInfo is.
@@ -43,6 +44,16 @@ struct RequestInfo: Sendable, Hashable {
         readNames(&parts, raw: raw)
         verb = Self.verb(method, query: query, hasName: !name.isEmpty)
         if isWatchPrefix { verb = "watch" }
+        // Who follows one object by a selector asks for no more than that object.
+        if name.isEmpty, ["list", "watch", "deletecollection"].contains(verb) {
+            name = Self.selectedName(query["fieldSelector"] ?? "")
+        }
+    }
+
+    /// The name that a field selector asks for; empty where it asks for none.
+    private static func selectedName(_ selector: String) -> String {
+        guard !selector.isEmpty else { return "" }
+        return (try? FieldSelector(parsing: selector))?.exactName ?? ""
     }
 
     private mutating func readNames(

@@ -6,6 +6,8 @@ import Store
 struct ObjectFilter: Sendable {
     var labels: LabelSelector?
     var fields: FieldSelector?
+    /// Whose fields they are.
+    private var kind: Kind?
 
     static let everything = ObjectFilter()
 
@@ -26,14 +28,16 @@ struct ObjectFilter: Sendable {
         } catch {
             throw StatusError.badRequest(error.description)
         }
+        self.kind = kind
         if let fields, let fault = kind.fault(of: fields) { throw fault }
     }
 
     func matches(_ object: StoredObject) -> Bool {
         guard !isEmpty, let json = try? object.decoded() else { return isEmpty }
-        return matches(json)
+        return matches(kind?.shown(json) ?? json)
     }
 
+    /// - Parameter json: the object as the kind shows it.
     func matches(_ json: JSONValue) -> Bool {
         if let labels {
             guard labels.matches(json["metadata", "labels"]?.stringMap ?? [:]) else {

@@ -25,6 +25,7 @@ extension Registry {
     ) async throws -> WriteResult {
         let resource = kind.resource
         var prepared = try prepareNew(kind, decoded, options: options)
+        if kind.resource == .pods { try await identify(&prepared, isDryRun: options.isDryRun) }
         if !isApplied, !options.fieldManager.isEmpty {
             ManagedFields.track(
                 old: nil, new: &prepared, kind: kind, manager: options.fieldManager, now: .now)
@@ -37,6 +38,7 @@ extension Registry {
                 object["metadata", "name"] = .string(Self.generatedName(prefix))
             }
             try validateNew(kind, object)
+            try admit(kind, old: nil, new: object, subresource: "", user: options.user)
             do {
                 let candidate = object
                 let stored = try await commit(isDryRun: options.isDryRun) { [self] transaction in
@@ -75,6 +77,7 @@ extension Registry {
         kind.prepareForCreate(&object)
         if kind.resource == .services { ServiceRules.prepareForCreate(&object) }
         establish(kind, &object)
+        settle(kind, &object)
         return object
     }
 
@@ -99,9 +102,8 @@ extension Registry {
         guard transaction.get(key) == nil else {
             throw StatusError.alreadyExists(kind.resource, name: name)
         }
-        let allocated = try allocations.allocate(
-            kind, new: object, old: nil, in: transaction, isDryRun: isDryRun)
-        return try transaction.create(key, allocated)
+        return try put(
+            kind, key, object, replacing: nil, in: &transaction, isDryRun: isDryRun)
     }
 
     private func checkNamespace(
@@ -130,7 +132,12 @@ extension Registry {
 
     private static func generatedName(_ prefix: String) -> String {
         // Kubernetes cuts the prefix so that the whole fits a label.
-        var name = String(prefix.prefix(58))
+        String(prefix.prefix(58)) + randomSuffix()
+    }
+
+    /// Five characters that read as no word.
+    static func randomSuffix() -> String {
+        var name = ""
         for _ in 0..<5 { name.append(nameAlphabet[Int.random(in: nameAlphabet.indices)]) }
         return name
     }

@@ -44,6 +44,7 @@ extension Registry {
         try checkPreconditions(kind, stored, old, options)
         var new = old
         applyPropagation(options.propagationPolicy, to: &new)
+        try releaseRange(kind, &new, in: transaction)
         let grace = Self.gracePeriodSeconds(kind, old, options: options)
         let holds =
             grace > 0 || !(new["metadata", "finalizers"]?.array ?? []).isEmpty
@@ -54,7 +55,9 @@ extension Registry {
                     kind, key, object: old, in: &transaction, isDryRun: options.isDryRun))
         }
         mark(kind, &new, old: old, graceSeconds: grace)
+        settle(kind, &new)
         if new == old { return .marked(stored) }
+        if kind.storedResource == .serviceCIDRs { allocations.rangesChanged() }
         return .marked(try transaction.update(key, new))
     }
 
@@ -135,7 +138,7 @@ extension Registry {
     ) throws -> StoredObject {
         let removed = try transaction.delete(key)
         try removeInstances(of: kind, object, in: &transaction)
-        allocations.release(kind, object, isDryRun: isDryRun)
+        try release(kind, key, object, in: &transaction, isDryRun: isDryRun)
         return removed
     }
 

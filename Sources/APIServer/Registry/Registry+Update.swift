@@ -36,7 +36,8 @@ extension Registry {
             throw StatusError.notFound(kind.resource, name: key.name)
         }
         let step = Step(
-            subresource: subresource, manager: isApplied ? "" : options.fieldManager, now: .now)
+            subresource: subresource, manager: isApplied ? "" : options.fieldManager,
+            user: options.user, now: .now)
         let candidate = try next(kind, from: base, step, change)
         let stored = try await commit(isDryRun: options.isDryRun) { [self] transaction in
             guard let newest = transaction.get(key) else {
@@ -59,6 +60,7 @@ extension Registry {
         var subresource: String
         /// Who is noted in managedFields; empty where nobody is.
         var manager: String
+        var user: UserInfo
         var now: Timestamp
     }
 
@@ -85,6 +87,7 @@ extension Registry {
             kind.prepareForUpdate(old: old, new: &new)
             if kind.resource == .services { ServiceRules.prepareForUpdate(old: old, new: &new) }
             establish(kind, &new)
+            settle(kind, &new)
         case "status": kind.prepareForStatusUpdate(old: old, new: &new)
         default: break  // binding and finalize have made the change that is theirs to make
         }
@@ -93,6 +96,7 @@ extension Registry {
         guard errors.isEmpty else {
             throw StatusError.invalid(kind.resource, name: base.key.name, errors)
         }
+        try admit(kind, old: old, new: new, subresource: subresource, user: step.user)
         let isUnchanged = Self.isSame(old, new)
         if !isUnchanged, !step.manager.isEmpty {
             ManagedFields.track(
@@ -112,9 +116,8 @@ extension Registry {
             return newest
         }
         guard !next.isUnchanged else { return newest }
-        let allocated = try allocations.allocate(
-            kind, new: next.new, old: next.old, in: transaction, isDryRun: isDryRun)
-        let written = try transaction.update(key, allocated)
+        let written = try put(
+            kind, key, next.new, replacing: next.old, in: &transaction, isDryRun: isDryRun)
         // A dry run shows the object's own revision: kubectl diff would name the other as a change.
         return isDryRun ? try written.stamped(with: newest.revision) : written
     }

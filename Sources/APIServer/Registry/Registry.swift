@@ -11,6 +11,7 @@ import Synchronization
 final class Registry: Sendable {
     let store: Store
     let allocations: ServiceAllocations
+    let access: Authorizer
     let logger: Logger
     private let catalog: Mutex<Catalog>
 
@@ -22,8 +23,12 @@ final class Registry: Sendable {
         var generation = 0
     }
 
-    init(store: Store, kinds: KindRegistry, allocations: ServiceAllocations, logger: Logger) {
+    init(
+        store: Store, kinds: KindRegistry, allocations: ServiceAllocations, access: Authorizer,
+        logger: Logger
+    ) {
         self.store = store
+        self.access = access
         self.allocations = allocations
         self.logger = logger
         catalog = Mutex(Catalog(kinds: kinds, shared: Self.shared(kinds)))
@@ -43,21 +48,24 @@ final class Registry: Sendable {
         }
     }
 
-    /// True where other versions of the resource are served, too.
+    /// True where the stored form may be another than the kind's: other versions of the resource
+    /// are served, too, or the objects are those of another resource.
     func isShared(_ kind: Kind) -> Bool {
-        catalog.withLock { $0.shared.contains(kind.resource.qualifiedName) }
+        kind.storedForm != nil
+            || catalog.withLock { $0.shared.contains(kind.resource.qualifiedName) }
     }
 
     private static func shared(_ kinds: KindRegistry) -> Set<String> {
         var seen: Set<String> = []
-        return Set(kinds.all.map(\.resource.qualifiedName).filter { !seen.insert($0).inserted })
+        let own = kinds.all.filter { $0.storedForm == nil }.map(\.resource.qualifiedName)
+        return Set(own.filter { !seen.insert($0).inserted })
     }
 
     // MARK: - Keys
 
     func key(_ kind: Kind, namespace: String?, name: String) -> StoreKey {
         StoreKey(
-            resource: kind.resource.qualifiedName,
+            resource: kind.storedName,
             namespace: kind.resource.isNamespaced ? namespace ?? "" : "", name: name)
     }
 
@@ -85,7 +93,7 @@ final class Registry: Sendable {
     func list(
         _ kind: Kind, namespace: String?, filter: ObjectFilter, limit: Int = 0, token: String = ""
     ) throws -> Page {
-        let resource = kind.resource.qualifiedName
+        let resource = kind.storedName
         let scope = kind.resource.isNamespaced ? namespace : nil
         var (objects, revision) = store.list(resource: resource, namespace: scope)
         if !token.isEmpty {

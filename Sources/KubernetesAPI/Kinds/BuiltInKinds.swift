@@ -108,6 +108,15 @@ enum BuiltInKinds {
                 $0.shortNames = ["ev"]
                 $0.columns = eventColumns
                 $0.rules.row = CoreRows.event
+                $0.rules.validate = EventForms.validateCore
+            },
+            kind(.newEvents, "events.v1.Event") {
+                $0.shortNames = ["ev"]
+                $0.columns = eventColumns
+                $0.rules.row = EventForms.row
+                $0.rules.validate = EventForms.validateNew
+                $0.storedForm = Kind.StoredForm(
+                    resource: .events, shown: EventForms.shown, stored: EventForms.stored)
             },
             kind(.replicationControllers, "core.v1.ReplicationController") {
                 $0.shortNames = ["rc"]
@@ -119,6 +128,10 @@ enum BuiltInKinds {
                     "#Desired,#Current,#Ready,Age,*Containers,*Images,*Selector")
                 $0.rules.row = WorkloadRows.replicaSet
                 $0.rules.defaults = WorkloadRules.replicationControllerDefaults
+                $0.rules.validate = WorkloadRules.validateReplicationController
+                $0.advice =
+                    "no controller runs ReplicationControllers yet: this one is kept, but starts "
+                    + "no pods; use a Deployment"
             },
         ]
     }
@@ -159,6 +172,9 @@ enum BuiltInKinds {
                 $0.columns = PrintedColumn.columns("Ready,Age,*Containers,*Images")
                 $0.rules.row = WorkloadRows.statefulSet
                 $0.rules.defaults = WorkloadRules.statefulSetDefaults
+                $0.rules.validateUpdate = WorkloadRules.validateStatefulSetUpdate
+                $0.advice =
+                    "no controller runs StatefulSets yet: this one is kept, but starts no pods"
             },
             kind(.controllerRevisions, "apps.v1.ControllerRevision") {
                 $0.columns = PrintedColumn.columns("Controller,#Revision,Age")
@@ -174,6 +190,7 @@ enum BuiltInKinds {
                 $0.rules.defaults = WorkloadRules.jobDefaults
                 $0.rules.prepareForCreate = WorkloadRules.prepareJobForCreate
                 $0.rules.validate = WorkloadRules.validateJob
+                $0.rules.validateUpdate = WorkloadRules.validateJobUpdate
                 $0.advice = "no controller runs Jobs yet: this one is kept, but starts no pod"
             },
         ]
@@ -216,12 +233,15 @@ enum BuiltInKinds {
                 $0.tracksGeneration = true
                 $0.columns = PrintedColumn.columns("Class,Hosts,Address,Ports,Age")
                 $0.rules.row = PolicyRows.ingress
+                $0.rules.validate = PolicyRules.validateIngress
                 $0.advice = "nothing acts on Ingresses yet: this one is kept, but routes nothing"
             },
             kind(.ingressClasses, "networking.v1.IngressClass") {
                 $0.tracksGeneration = true
                 $0.columns = PrintedColumn.columns("Controller,Parameters,Age")
                 $0.rules.row = PolicyRows.ingressClass
+                $0.rules.validate = PolicyRules.validateIngressClass
+                $0.rules.validateUpdate = PolicyRules.validateIngressClassUpdate
             },
             kind(.networkPolicies, "networking.v1.NetworkPolicy") {
                 $0.shortNames = ["netpol"]
@@ -229,18 +249,36 @@ enum BuiltInKinds {
                 $0.columns = PrintedColumn.columns("Pod-Selector,Age")
                 $0.rules.row = PolicyRows.networkPolicy
                 $0.rules.defaults = PolicyDefaults.networkPolicy
+                $0.rules.validate = PolicyRules.validateNetworkPolicy
                 $0.advice =
                     "nothing acts on NetworkPolicies yet: this one is kept, but blocks nothing"
             },
-            kind(.serviceCIDRs, "networking.v1.ServiceCIDR") {
+        ] + addresses(version: "v1") + addresses(version: "v1beta1")
+    }
+
+    /// ServiceCIDRs and IPAddresses. What kubectl 1.31 and 1.32 describe is `v1beta1`, the same
+    /// objects under an older name.
+    private static func addresses(version: String) -> [Kind] {
+        func resource(_ stored: Resource) -> Resource {
+            Resource(
+                group: stored.group, version: version, plural: stored.plural, kind: stored.kind,
+                isNamespaced: false)
+        }
+        func form(_ stored: Resource) -> Kind.StoredForm? {
+            version == stored.version ? nil : .renamed(resource(stored), storedAs: stored)
+        }
+        return [
+            kind(resource(.serviceCIDRs), "networking.v1.ServiceCIDR") {
                 $0.hasStatus = true
+                $0.storedForm = form(.serviceCIDRs)
                 $0.columns = PrintedColumn.columns("CIDRs,Age")
                 $0.rules.row = PolicyRows.serviceCIDR
                 $0.rules.validate = ServiceCIDRRules.validate
                 $0.rules.validateUpdate = ServiceCIDRRules.validateUpdate
             },
-            kind(.ipAddresses, "networking.v1.IPAddress") {
+            kind(resource(.ipAddresses), "networking.v1.IPAddress") {
                 $0.shortNames = ["ip"]
+                $0.storedForm = form(.ipAddresses)
                 $0.nameRule = .address
                 $0.columns = PrintedColumn.columns("ParentRef,Age")
                 $0.rules.row = PolicyRows.ipAddress
@@ -267,6 +305,7 @@ enum BuiltInKinds {
                 $0.columns = PrintedColumn.columns(
                     "Min Available,Max Unavailable,#Allowed Disruptions,Age")
                 $0.rules.row = PolicyRows.disruptionBudget
+                $0.rules.validate = PolicyRules.validateBudget
                 $0.advice =
                     "nothing acts on PodDisruptionBudgets yet: this one is kept, but holds nothing "
                     + "back"
@@ -325,14 +364,20 @@ enum BuiltInKinds {
                 $0.tracksGeneration = true
                 $0.rules.row = PolicyRows.l2Advertisement
             },
-            kind(
+            bgp(
                 metalLB("bgpadvertisements", "BGPAdvertisement"),
                 "metallb.io.v1beta1.BGPAdvertisement"),
-            kind(metalLB("bfdprofiles", "BFDProfile"), "metallb.io.v1beta1.BFDProfile"),
-            kind(metalLB("communities", "Community"), "metallb.io.v1beta1.Community"),
-            kind(metalLB("bgppeers", "BGPPeer", "v1beta2"), "metallb.io.v1beta2.BGPPeer"),
-            kind(metalLB("bgppeers", "BGPPeer"), "metallb.io.v1beta2.BGPPeer"),
+            bgp(metalLB("bfdprofiles", "BFDProfile"), "metallb.io.v1beta1.BFDProfile"),
+            bgp(metalLB("communities", "Community"), "metallb.io.v1beta1.Community"),
+            bgp(metalLB("bgppeers", "BGPPeer", "v1beta2"), "metallb.io.v1beta2.BGPPeer"),
+            bgp(metalLB("bgppeers", "BGPPeer"), "metallb.io.v1beta2.BGPPeer"),
         ]
+    }
+
+    private static func bgp(_ resource: Resource, _ schemaName: String) -> Kind {
+        kind(resource, schemaName) {
+            $0.advice = "nothing speaks BGP yet: this one is kept, but announces nothing"
+        }
     }
 
     private static func metalLB(

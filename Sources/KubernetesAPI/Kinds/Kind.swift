@@ -28,6 +28,8 @@ public struct Kind: Sendable {
     /// A sentence for a `Warning:` header on create, for kinds that nothing acts on; nil for
     /// others.
     public var advice: String?
+    /// Set where the objects are those of another resource, shown in a form of their own.
+    public var storedForm: StoredForm?
     /// True where the kind comes from a CustomResourceDefinition.
     public var isCustom = false
     /// The kind's own rules.
@@ -46,6 +48,45 @@ public struct Kind: Sendable {
     /// The verbs of discovery, in its order.
     public var verbs: [String] {
         ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+    }
+
+    /// The resource as which the objects are stored.
+    public var storedResource: Resource { storedForm?.resource ?? resource }
+
+    /// The qualified name under which the objects are stored.
+    public var storedName: String { storedResource.qualifiedName }
+
+    /// The object as this kind shows it.
+    /// - Parameter stored: the object as it is stored.
+    public func shown(_ stored: JSONValue) -> JSONValue {
+        storedForm.map { $0.shown(stored) } ?? stored
+    }
+
+    /// The object as it is stored.
+    public func stored(_ object: JSONValue) -> JSONValue {
+        storedForm.map { $0.stored(object) } ?? object
+    }
+
+    /// How the objects of another resource become those of this kind and back.
+    public struct StoredForm: Sendable {
+        /// Whose objects they are.
+        public var resource: Resource
+        /// From the stored form to this kind's.
+        public var shown: @Sendable (JSONValue) -> JSONValue
+        /// From this kind's form to the stored one.
+        public var stored: @Sendable (JSONValue) -> JSONValue
+
+        /// Another version of the resource that differs in its name alone.
+        static func renamed(_ resource: Resource, storedAs stored: Resource) -> StoredForm {
+            func set(_ resource: Resource) -> @Sendable (JSONValue) -> JSONValue {
+                { object in
+                    var object = object
+                    object["apiVersion"] = .string(resource.apiVersion)
+                    return object
+                }
+            }
+            return StoredForm(resource: stored, shown: set(resource), stored: set(stored))
+        }
     }
 
     /// Where the replicas of a kind are found.

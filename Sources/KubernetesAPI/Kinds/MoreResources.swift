@@ -1,6 +1,9 @@
 // MARK: - The other resources that are served
 
 extension Resource {
+    /// `Event` of `events.k8s.io`: the events of the core group in another form.
+    public static let newEvents = Resource(
+        group: "events.k8s.io", plural: "events", kind: "Event")
     /// `ReplicationController`
     public static let replicationControllers = Resource(
         plural: "replicationcontrollers", kind: "ReplicationController")

@@ -89,6 +89,56 @@ enum WorkloadRules {
         return [.invalid("spec.selector", selector, "field is immutable")]
     }
 
+    private static let mutableOfStatefulSets: Set<String> = [
+        "replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit",
+        "persistentVolumeClaimRetentionPolicy", "minReadySeconds",
+    ]
+
+    static func validateStatefulSetUpdate(old: JSONValue, new: JSONValue) -> [FieldError] {
+        func fixed(_ object: JSONValue) -> [String: JSONValue] {
+            let members = (object["spec"]?.object ?? [:]).map { ($0.0, $0.1) }
+            return Dictionary(members) { $1 }.filter { !mutableOfStatefulSets.contains($0.key) }
+        }
+        guard fixed(old) != fixed(new) else { return [] }
+        return [
+            .forbidden(
+                "spec",
+                "updates to statefulset spec for fields other than 'replicas', 'ordinals', "
+                    + "'template', 'updateStrategy', 'revisionHistoryLimit', "
+                    + "'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden")
+        ]
+    }
+
+    /// Here the selector is a map, and none means the template's labels.
+    static func validateReplicationController(_ object: JSONValue) -> [FieldError] {
+        guard let spec = object["spec"] else { return [.required("spec")] }
+        var errors: [FieldError] = []
+        if let replicas = spec["replicas"], (replicas.int ?? 0) < 0 {
+            errors.append(
+                .invalid("spec.replicas", replicas, "must be greater than or equal to 0"))
+        }
+        let selector = spec["selector"]?.stringMap ?? [:]
+        if selector.isEmpty { errors.append(.required("spec.selector")) }
+        guard let template = spec["template"] else {
+            return errors + [.required("spec.template")]
+        }
+        let labels = template["metadata", "labels"]
+        let held = labels?.stringMap ?? [:]
+        if !selector.allSatisfy({ held[$0.key] == $0.value }) {
+            errors.append(
+                .invalid(
+                    "spec.template.metadata.labels", labels ?? .object([:]),
+                    "`selector` does not match template `labels`"))
+        }
+        errors += MetadataRules.validateLabels(labels, at: "spec.template.metadata.labels")
+        guard let podSpec = template["spec"] else { return errors }
+        errors += PodRules.validateSpec(podSpec, at: "spec.template.spec")
+        if let policy = podSpec["restartPolicy"], policy != "Always" {
+            errors.append(.notSupported("spec.template.spec.restartPolicy", policy, ["Always"]))
+        }
+        return errors
+    }
+
     // MARK: - Jobs
 
     static func jobDefaults(_ object: inout JSONValue) {
@@ -117,9 +167,25 @@ enum WorkloadRules {
         }
     }
 
+    static func validateJobUpdate(old: JSONValue, new: JSONValue) -> [FieldError] {
+        ["selector", "template", "completionMode"].compactMap { field in
+            guard let value = new["spec", field], value != old["spec", field] else { return nil }
+            return .invalid("spec.\(field)", value, "field is immutable")
+        }
+    }
+
     static func validateJob(_ object: JSONValue) -> [FieldError] {
         guard let spec = object["spec", "template", "spec"] else { return [] }
         var errors = PodRules.validateSpec(spec, at: "spec.template.spec")
+        let counts = [
+            "parallelism", "completions", "backoffLimit", "activeDeadlineSeconds",
+            "ttlSecondsAfterFinished",
+        ]
+        for field in counts {
+            guard let count = object["spec", field], (count.integer ?? 0) < 0 else { continue }
+            errors.append(
+                .invalid("spec.\(field)", count, "must be greater than or equal to 0"))
+        }
         let policy = spec["restartPolicy"] ?? "Always"
         if policy == "Always" {
             errors.append(

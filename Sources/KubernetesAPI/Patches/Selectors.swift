@@ -283,6 +283,12 @@ extension Kind {
                 "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason",
                 "reportingComponent", "source", "type",
             ]
+        case "events.events.k8s.io":
+            [
+                "regarding.kind", "regarding.namespace", "regarding.name", "regarding.uid",
+                "regarding.apiVersion", "regarding.resourceVersion", "regarding.fieldPath",
+                "reason", "reportingController", "type",
+            ]
         case "ipaddresses.networking.k8s.io": ["spec.parentRef"]
         default: []
         }

@@ -30,6 +30,25 @@ let networkSchemaTable = """
       name string =""
       port int32
       protocol string =TCP
+    @events.v1
+    Event* | A report of something that happened to an object.
+      action string | What was done.
+      deprecatedCount int32
+      deprecatedFirstTimestamp time
+      deprecatedLastTimestamp time
+      deprecatedSource EventSource ={}
+      eventTime microTime | When it was first observed. Required.
+      note string | A sentence for people.
+      reason string | A short CamelCase word for machines.
+      regarding ObjectReference | What the event is about.
+      related ObjectReference
+      reportingController string =""
+      reportingInstance string =""
+      series EventSeries
+      type string | Normal or Warning.
+    EventSeries
+      count! int32
+      lastObservedTime! microTime
     @coordination.v1
     Lease* | Who leads, or who is alive, and since when.
       spec LeaseSpec

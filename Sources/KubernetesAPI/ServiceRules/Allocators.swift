@@ -5,16 +5,39 @@ public import NetworkTypes
 public struct ClusterIPAllocator: Sendable {
     /// The ranges, that for new addresses first; all of one family.
     public private(set) var prefixes: [Prefix]
+    /// The family of every range, also while there is none.
+    public let family: IPAddress.Family?
+    /// What Services have.
     private var used: Set<IPAddress> = []
+    /// What no Service has, but an IPAddress object keeps.
+    private var reserved: Set<IPAddress> = []
 
     /// Makes an allocator with nothing used.
-    public init(prefixes: [Prefix]) { self.prefixes = prefixes }
+    public init(prefixes: [Prefix]) {
+        self.prefixes = prefixes
+        family = prefixes.first?.family
+    }
 
     /// The number of addresses in use.
     public var usedCount: Int { used.count }
 
     /// True for an address in use.
-    public func isUsed(_ address: IPAddress) -> Bool { used.contains(address) }
+    public func isUsed(_ address: IPAddress) -> Bool {
+        used.contains(address) || reserved.contains(address)
+    }
+
+    /// True where an address is used that lies in one of `ranges` and in none of `others`.
+    public func isUsed(in ranges: [Prefix], outside others: [Prefix]) -> Bool {
+        let isHeld: (IPAddress) -> Bool = { address in
+            ranges.contains { $0.contains(address) } && !others.contains { $0.contains(address) }
+        }
+        return used.contains(where: isHeld) || reserved.contains(where: isHeld)
+    }
+
+    /// How many addresses of a range are in use.
+    public func usedCount(in range: Prefix) -> Int {
+        used.count(where: range.contains) + reserved.count(where: range.contains)
+    }
 
     /// True for an address that a Service may have: in a range, and neither the network's nor, for
     /// IPv4, the broadcast address.
@@ -27,10 +50,27 @@ public struct ClusterIPAllocator: Sendable {
 
     /// Marks an address as used; false where it was already.
     @discardableResult
-    public mutating func insert(_ address: IPAddress) -> Bool { used.insert(address).inserted }
+    public mutating func insert(_ address: IPAddress) -> Bool {
+        reserved.remove(address)
+        return used.insert(address).inserted
+    }
 
     /// Marks an address as free.
     public mutating func remove(_ address: IPAddress) { used.remove(address) }
+
+    /// Keeps an address from Services, unless one has it.
+    public mutating func reserve(_ address: IPAddress) {
+        if !used.contains(address) { reserved.insert(address) }
+    }
+
+    /// Takes `reserve` back.
+    public mutating func unreserve(_ address: IPAddress) { reserved.remove(address) }
+
+    /// Marks everything as free.
+    public mutating func removeAll() {
+        used = []
+        reserved = []
+    }
 
     /// Replaces the ranges (ServiceCIDR objects changed); used addresses stay used.
     public mutating func replacePrefixes(_ prefixes: [Prefix]) { self.prefixes = prefixes }
@@ -61,10 +101,10 @@ public struct ClusterIPAllocator: Sendable {
         let start = UInt64.random(in: offsets, using: &generator)
         let count = UInt64(offsets.count == Int.max ? Int.max : offsets.count)
         // Among one more address than are used, one is free.
-        for step in 0..<min(count, UInt64(used.count) + 1) {
+        for step in 0..<min(count, UInt64(used.count + reserved.count) + 1) {
             let shifted = start - offsets.lowerBound + step
             let offset = offsets.lowerBound + (shifted >= count ? shifted - count : shifted)
-            if let address = prefix.address(at: offset), !used.contains(address) {
+            if let address = prefix.address(at: offset), !isUsed(address) {
                 return address
             }
         }
@@ -98,6 +138,9 @@ public struct NodePortAllocator: Sendable {
 
     /// Marks a port as free.
     public mutating func remove(_ port: Int) { used.remove(port) }
+
+    /// Marks every port as free.
+    public mutating func removeAll() { used = [] }
 
     /// A free port outside `excluded`: at random from the upper band, then from the lower one
     /// (KEP-3668). Nil where all are used.

@@ -6,8 +6,10 @@ public import NetworkTypes
 public struct ServiceAllocation: Sendable {
     /// The Service with its addresses, families and ports filled in.
     public var object: JSONValue
-    var takenAddresses: Set<IPAddress> = []
-    var releasedAddresses: Set<IPAddress> = []
+    /// Addresses it did not have before.
+    public internal(set) var takenAddresses: Set<IPAddress> = []
+    /// Addresses it had before.
+    public internal(set) var releasedAddresses: Set<IPAddress> = []
     var takenPorts: Set<Int> = []
     var releasedPorts: Set<Int> = []
 }
@@ -35,7 +37,7 @@ public struct ServiceAllocator: Sendable {
     }
 
     /// The families of the cluster, the primary first.
-    public var families: [IPAddress.Family] { addresses.compactMap { $0.prefixes.first?.family } }
+    public var families: [IPAddress.Family] { addresses.compactMap(\.family) }
 
     /// Marks what a stored Service has as used.
     public mutating func insert(_ service: JSONValue) {
@@ -70,13 +72,32 @@ public struct ServiceAllocator: Sendable {
 
     /// Starts again from the stored Services: the repair loop. Returns how many entries differed.
     public mutating func repair(_ services: some Sequence<JSONValue>) -> Int {
-        let ranges = addresses.flatMap(\.prefixes)
-        var fresh = ServiceAllocator(clusterRanges: ranges, nodePortRange: ports.range)
-        for service in services { fresh.insert(service) }
         let before = addresses.map(\.usedCount).reduce(ports.usedCount, +)
-        let after = fresh.addresses.map(\.usedCount).reduce(fresh.ports.usedCount, +)
-        self = fresh
+        for index in addresses.indices { addresses[index].removeAll() }
+        ports.removeAll()
+        for service in services { insert(service) }
+        let after = addresses.map(\.usedCount).reduce(ports.usedCount, +)
         return abs(before - after)
+    }
+
+    /// Replaces the ranges of the families that the cluster has: ServiceCIDR objects changed.
+    public mutating func setRanges(_ ranges: [Prefix]) {
+        for index in addresses.indices {
+            addresses[index].replacePrefixes(
+                ranges.filter { $0.family == addresses[index].family })
+        }
+    }
+
+    /// Keeps an address from Services while an IPAddress object of another owner stands for it.
+    public mutating func reserve(_ address: IPAddress) {
+        for index in addresses.indices where addresses[index].family == address.family {
+            addresses[index].reserve(address)
+        }
+    }
+
+    /// Takes `reserve` back.
+    public mutating func unreserve(_ address: IPAddress) {
+        for index in addresses.indices { addresses[index].unreserve(address) }
     }
 
     private mutating func take(_ address: IPAddress) {
@@ -91,21 +112,19 @@ public struct ServiceAllocator: Sendable {
         }
     }
 
-    static func addresses(of spec: JSONValue) -> Set<IPAddress> {
+    /// The cluster addresses that a Service's spec names.
+    public static func addresses(of spec: JSONValue) -> Set<IPAddress> {
         guard ServiceRules.needsClusterIP(spec) else { return [] }
         let listed = spec["clusterIPs"]?.array ?? [spec["clusterIP"] ?? ""]
         return Set(listed.compactMap { $0.string.flatMap { IPAddress($0) } })
     }
 
-    static func ports(of spec: JSONValue) -> Set<Int> {
+    /// The node ports and health check port that a Service's spec names.
+    public static func ports(of spec: JSONValue) -> Set<Int> {
         var ports = ServiceRules.nodePorts(spec)
         if let port = spec["healthCheckNodePort"]?.int, port != 0 { ports.insert(port) }
         return ports
     }
-}
-
-extension ClusterIPAllocator {
-    var family: IPAddress.Family? { prefixes.first?.family }
 }
 
 // MARK: - Planning

@@ -26,6 +26,7 @@ enum ServiceValidator {
         errors += validateNodePorts(ports, type)
         errors += validateLoadBalancer(object, spec, type)
         errors += validateTraffic(spec, type)
+        errors += ServiceStatusValidator.validate(object["status"], type)
         return errors
     }
 
