@@ -28,7 +28,9 @@ let package = Package(
         // For Benchmarks/ and Fuzz/, which are packages of their own.
         .library(name: "DNS", targets: ["DNS"]),
         .library(name: "DNSServer", targets: ["DNSServer"]),
+        .library(name: "KubernetesAPI", targets: ["JSON", "KubernetesAPI"]),
         .library(name: "NetworkTypes", targets: ["NetworkTypes"]),
+        .library(name: "SPDY", targets: ["SPDY"]),
         .library(
             name: "ServiceProxy",
             targets: ["CLinux", "Informer", "JSON", "KubernetesAPI", "ServiceProxy"]),
@@ -180,7 +182,9 @@ let package = Package(
             [
                 "Informer", "JSON", "KubernetesAPI", "NetworkTypes", "Store", "TestSupport",
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
             ]),
         tests(
             "Controllers",

@@ -1,7 +1,6 @@
 import ArgumentParser
 import Glibc
 import Informer
-import NIOCore
 import Store
 
 /// `portolan backup FILE`: every object as of one moment, while the cluster goes on.
@@ -57,16 +56,8 @@ struct BackupCommand: AsyncParsableCommand {
         do {
             let client = try RemoteClient(ClientConfiguration(kubeconfigPath: kubeconfig))
             try await client.shutDownAfter {
-                let response = try await client.raw(.GET, "/portolan/backup")
-                guard response.status == .ok else {
-                    let text = try await response.body.collect(upTo: 1 << 16)
-                    throw CommandFailure(
-                        "the server answered \(response.status.code): \(String(buffer: text))")
-                }
                 let output = try PrivateOutput(partial)
-                for try await piece in response.body {
-                    try output.write(piece.readableBytesView)
-                }
+                try await client.download("/portolan/backup") { try output.write($0) }
                 try output.finish()
             }
         } catch {

@@ -39,14 +39,21 @@ public enum SPDYFrame: Hashable, Sendable {
 
     /// Why a stream is reset (2.6.3).
     public struct ResetStatus: RawRepresentable, Hashable, Sendable {
+        /// The number on the wire.
         public let rawValue: UInt32
         /// Makes a status of its number.
         public init(rawValue: UInt32) { self.rawValue = rawValue }
+        /// A rule was broken.
         public static let protocolError = ResetStatus(rawValue: 1)
+        /// There is no such stream.
         public static let invalidStream = ResetStatus(rawValue: 2)
+        /// The stream was refused before it was looked at.
         public static let refusedStream = ResetStatus(rawValue: 3)
+        /// Whoever opened the stream wants it no more.
         public static let cancel = ResetStatus(rawValue: 5)
+        /// The sender failed.
         public static let internalError = ResetStatus(rawValue: 6)
+        /// The stream takes nothing more.
         public static let streamAlreadyClosed = ResetStatus(rawValue: 9)
     }
 

@@ -17,7 +17,9 @@ public struct FrameDecoder: ~Copyable {
 
     /// Makes a decoder for one direction of a session.
     /// - Throws: where zlib has no memory.
-    public init() throws(SPDYError) { inflater = try HeaderInflater() }
+    public init() throws(SPDYError) { self.init(try HeaderInflater()) }
+
+    init(_ inflater: HeaderInflater) { self.inflater = inflater }
 
     /// Takes bytes in.
     public mutating func append(_ bytes: some Collection<UInt8>) {

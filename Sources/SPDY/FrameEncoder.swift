@@ -4,7 +4,9 @@ public struct FrameEncoder: ~Copyable {
 
     /// Makes an encoder.
     /// - Throws: where zlib has no memory.
-    public init() throws(SPDYError) { deflater = try HeaderDeflater() }
+    public init() throws(SPDYError) { self.init(try HeaderDeflater()) }
+
+    init(_ deflater: HeaderDeflater) { self.deflater = deflater }
 
     /// Appends a frame. Data of more than 2²⁴ − 1 bytes makes several.
     public func encode(_ frame: SPDYFrame, into output: inout [UInt8]) {

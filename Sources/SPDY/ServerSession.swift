@@ -35,8 +35,9 @@ public struct ServerSession: ~Copyable {
     /// Makes a session that has seen nothing.
     /// - Throws: where zlib has no memory.
     public init() throws(SPDYError) {
-        decoder = try FrameDecoder()
-        encoder = try FrameEncoder()
+        let (decoder, encoder) = (try HeaderInflater(), try HeaderDeflater())
+        self.decoder = FrameDecoder(decoder)
+        self.encoder = FrameEncoder(encoder)
     }
 
     /// True where a stream takes data.

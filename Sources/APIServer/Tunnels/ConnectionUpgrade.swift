@@ -34,12 +34,25 @@ enum UpgradedPipeline {
     /// Puts handlers in the place of HTTP's on a client's connection; what the client has sent
     /// already reaches them. Called on its event loop.
     static func leaveHTTP(_ client: any Channel, for handlers: [any ChannelHandler]) throws {
+        try beginLeavingHTTP(client, for: handlers)
+        try finishLeavingHTTP(client)
+    }
+
+    /// The first half: the handlers may write, and get nothing of what the client sends.
+    static func beginLeavingHTTP(
+        _ client: any Channel, for handlers: [any ChannelHandler]
+    ) throws {
         let front = client.pipeline.syncOperations
         for handler in handlers { try front.addHandler(handler) }
         try remove(HTTPStreamHandler.self, from: front)
         try remove(HTTPServerPipelineHandler.self, from: front)
         try remove(HTTPResponseEncoder.self, from: front)
-        try remove(ByteToMessageHandler<HTTPRequestDecoder>.self, from: front)
+    }
+
+    /// The second half: what the client has sent, and sends, reaches the handlers.
+    static func finishLeavingHTTP(_ client: any Channel) throws {
+        try remove(
+            ByteToMessageHandler<HTTPRequestDecoder>.self, from: client.pipeline.syncOperations)
     }
 
     static func remove<Handler: RemovableChannelHandler>(

@@ -35,6 +35,7 @@ struct ExecUpgrade: ConnectionUpgrade {
             try bridge.take(node)
             try UpgradedPipeline.leaveHTTP(client, for: [tunnel])
         } catch {
+            bridge.end()
             client.close(promise: nil)
             node.close()
         }
@@ -53,6 +54,10 @@ private final class ExecBridge: SPDYBridge, NodeStreamsReader {
     private var kinds: [UInt32: ExecStream] = [:]
     private var node: NodeStreams?
     private var client: SPDYTunnel?
+    /// What the node has said before the client had opened its streams: no more than came with its
+    /// 101, for nothing is read meanwhile.
+    private var early: [(stream: UInt8, bytes: [UInt8])] = []
+    private var hasNodeEnded = false
     private var deadline: Scheduled<Void>?
 
     init(version: Int, expected: Set<ExecStream>) {
@@ -99,6 +104,10 @@ private final class ExecBridge: SPDYBridge, NodeStreamsReader {
         kinds[id] = kind
         guard awaited.isEmpty else { return }
         deadline?.cancel()
+        let messages = early
+        early = []
+        for (stream, bytes) in messages { pass(stream, bytes) }
+        if hasNodeEnded { finish(message: Self.lost) }
         node?.resume()
     }
 
@@ -117,6 +126,10 @@ private final class ExecBridge: SPDYBridge, NodeStreamsReader {
     var canTake: Bool { awaited.isEmpty && client?.isWritable ?? false }
 
     func received(_ streams: NodeStreams, stream: UInt8, _ bytes: [UInt8]) {
+        if awaited.isEmpty { pass(stream, bytes) } else { early.append((stream, bytes)) }
+    }
+
+    private func pass(_ stream: UInt8, _ bytes: [UInt8]) {
         switch stream {
         case ExecStream.stdout.number: send(bytes, on: .stdout)
         case ExecStream.stderr.number: send(bytes, on: .stderr)
@@ -134,8 +147,11 @@ private final class ExecBridge: SPDYBridge, NodeStreamsReader {
 
     func ended(_ streams: NodeStreams) {
         node = nil
-        finish(message: "the connection to the node was lost")
+        hasNodeEnded = true
+        if awaited.isEmpty { finish(message: Self.lost) }
     }
+
+    private static let lost = "the connection to the node was lost"
 
     private func finish(message: String) {
         let status: JSONValue = [

@@ -27,6 +27,10 @@ final class NodeStreams: ChannelDuplexHandler {
     private var reader: (any NodeStreamsReader)?
     private var context: ChannelHandlerContext?
     private var hasPendingRead = false
+    private var isAttached = false
+    /// What is sent before the connection is taken over, which is within the same turn of the loop
+    /// or the next.
+    private var unsent: [(stream: UInt8, bytes: [UInt8])] = []
 
     init(reader: any NodeStreamsReader) { self.reader = reader }
 
@@ -44,22 +48,37 @@ final class NodeStreams: ChannelDuplexHandler {
     }
 
     /// Takes a node's connection over. Called on its event loop.
-    func take(_ tunnel: NodeTunnel) throws {
+    /// - Parameter completion: called when messages can pass, or never can.
+    func take(
+        _ tunnel: NodeTunnel, completion: @escaping (Result<Void, any Error>) -> Void = { _ in }
+    ) throws {
         let decoder = WebSocketFrameDecoder(maxFrameSize: Self.messageLimit)
-        try tunnel.adopt([
+        let handlers: [any ChannelHandler] = [
             WebSocketFrameEncoder(), ByteToMessageHandler(decoder),
             NIOWebSocketFrameAggregator(
                 minNonFinalFragmentSize: 0, maxAccumulatedFrameCount: 64,
                 maxAccumulatedFrameSize: Self.messageLimit),
             self,
-        ])
+        ]
+        try tunnel.adopt(handlers) { result in
+            self.isAttached = true
+            let messages = self.unsent
+            self.unsent = []
+            for (stream, bytes) in messages { self.send(stream, bytes) }
+            if self.isWritable { self.reader?.becameWritable(self) }
+            completion(result)
+        }
     }
 
     // MARK: - To the node
 
-    var isWritable: Bool { context?.channel.isWritable ?? true }
+    var isWritable: Bool { unsent.isEmpty && context?.channel.isWritable ?? true }
 
     func send(_ stream: UInt8, _ bytes: [UInt8]) {
+        guard isAttached else {
+            unsent.append((stream, bytes))
+            return
+        }
         guard let context else { return }
         var data = context.channel.allocator.buffer(capacity: bytes.count + 1)
         data.writeInteger(stream)
@@ -94,7 +113,7 @@ final class NodeStreams: ChannelDuplexHandler {
             var data = frame.unmaskedData
             guard let stream = data.readInteger(as: UInt8.self) else { return }
             reader?.received(self, stream: stream, Array(data.readableBytesView))
-        case .ping:
+        case .ping where isAttached:
             let pong = WebSocketFrame(
                 fin: true, opcode: .pong, maskKey: .random(), data: frame.unmaskedData)
             context.writeAndFlush(wrapOutboundOut(pong), promise: nil)

@@ -54,7 +54,8 @@ final class NodeTunnel: ConnectionUpgrade {
     /// Connects to the node and asks it for an upgrade.
     /// - Throws: the connection's error.
     static func open(
-        _ target: TunnelTarget, method: HTTPMethod, headers: HTTPHeaders, on eventLoop: any EventLoop
+        _ target: TunnelTarget, method: HTTPMethod, headers: HTTPHeaders,
+        on eventLoop: any EventLoop
     ) async throws -> Outcome {
         let answer = eventLoop.makePromise(of: Outcome.self)
         let channel: any Channel
@@ -95,12 +96,23 @@ final class NodeTunnel: ConnectionUpgrade {
     }
 
     /// Joins both connections. Called on their event loop, after the client's 101 is written.
+    ///
+    /// What the client has sent already is let through last: the decoder of the node's answer sees
+    /// what is written as well, and takes nothing but HTTP.
     func attach(client: any Channel, onEnd: @escaping () -> Void) {
         let (near, far) = RelayHandler.pair()
         client.closeFuture.assumeIsolated().whenComplete { _ in onEnd() }
         do {
-            try UpgradedPipeline.leaveHTTP(client, for: [near])
-            try adopt([far])
+            try UpgradedPipeline.beginLeavingHTTP(client, for: [near])
+            try adopt([far]) { result in
+                do {
+                    try result.get()
+                    try UpgradedPipeline.finishLeavingHTTP(client)
+                } catch {
+                    client.close(promise: nil)
+                    self.close()
+                }
+            }
         } catch {
             client.close(promise: nil)
             close()
@@ -108,12 +120,24 @@ final class NodeTunnel: ConnectionUpgrade {
     }
 
     /// Puts handlers in the place of HTTP's on the node's connection. Called on its event loop.
-    func adopt(_ handlers: [any ChannelHandler]) throws {
+    /// What came with the answer reaches them at once; they may write after `completion`.
+    func adopt(
+        _ handlers: [any ChannelHandler],
+        completion: @escaping (Result<Void, any Error>) -> Void
+    ) throws {
         let back = channel.pipeline.syncOperations
         for handler in handlers { try back.addHandler(handler) }
         try UpgradedPipeline.remove(UpgradeAnswerHandler.self, from: back)
         try UpgradedPipeline.remove(HTTPRequestEncoder.self, from: back)
-        try UpgradedPipeline.remove(ByteToMessageHandler<HTTPResponseDecoder>.self, from: back)
+        let removal = channel.eventLoop.makePromise(of: Void.self)
+        removal.futureResult.assumeIsolated().whenComplete(completion)
+        do {
+            let context = try back.context(
+                handlerType: ByteToMessageHandler<HTTPResponseDecoder>.self)
+            back.removeHandler(context: context, promise: removal)
+        } catch {
+            removal.fail(error)
+        }
     }
 
     /// Ends the node's connection.

@@ -137,17 +137,18 @@ private final class PortForwardBridge: SPDYBridge, NodeStreamsReader {
             return
         }
         let node = NodeStreams(reader: self)
+        nodes[ObjectIdentifier(node)] = request
+        forwards[request]?.node = node
+        forwards[request]?.isConnected = true
+        forwards[request]?.pending = []
         do {
+            // What came with the node's 101 is handled meanwhile: the pair may be over afterwards.
             try node.take(tunnel)
         } catch {
             tunnel.close()
             finish(request, message: "\(error)")
             return
         }
-        nodes[ObjectIdentifier(node)] = request
-        forwards[request]?.node = node
-        forwards[request]?.isConnected = true
-        forwards[request]?.pending = []
         if !forward.pending.isEmpty { node.send(ExecStream.stdin.number, forward.pending) }
         if forward.isInputOver { endInput(request) }
     }
