@@ -141,26 +141,10 @@ import Testing
     }
 
     private func proxies(_ client: Client) throws {
-        let cluster = client.cluster
-        if try cluster.tryKubectl("get", "deploy", "hostname-deployment").exitCode != 0 {
-            try cluster.deployWebserver()
-            try cluster.kubectl(
-                "expose", "deployment", "hostname-deployment", "--name=web", "--port=8080",
-                "--target-port=80")
-        }
         let proxy = try client.start("proxy", "--port=0")
         defer { proxy.stop() }
         try eventually("the proxy serves") { proxy.outputSoFar.contains("127.0.0.1:") }
         let address = try #require(addresses(proxy.outputSoFar).first)
-        let base = "http://\(address)/api/v1/namespaces/default"
-        #expect(try cluster.curl("http://\(address)/version").contains("v1.36.0"))
-        try eventually("the Service answers through the proxy") {
-            try cluster.curl("\(base)/services/web:8080/proxy/").hasPrefix("Hello, I am")
-        }
-        let pod = try cluster.kubectl("get", "pods", "-l", "app=hostname", "-o", "name")
-            .split(separator: "\n").first.map { String($0.dropFirst(4)) }
-        let name = try #require(pod)
-        #expect(try cluster.curl("\(base)/pods/\(name)/proxy/").contains(name))
-        #expect(try cluster.curl("\(base)/pods/http:\(name):80/proxy/x?y=1").contains(name))
+        #expect(try client.cluster.curl("http://\(address)/version").contains("v1.36.0"))
     }
 }
