@@ -28,7 +28,9 @@ let package = Package(
         // For Benchmarks/ and Fuzz/, which are packages of their own.
         .library(name: "DNS", targets: ["DNS"]),
         .library(name: "DNSServer", targets: ["DNSServer"]),
+        .library(name: "KubernetesAPI", targets: ["JSON", "KubernetesAPI"]),
         .library(name: "NetworkTypes", targets: ["NetworkTypes"]),
+        .library(name: "SPDY", targets: ["SPDY"]),
         .library(
             name: "ServiceProxy",
             targets: ["CLinux", "Informer", "JSON", "KubernetesAPI", "ServiceProxy"]),
@@ -51,6 +53,8 @@ let package = Package(
         .target(name: "CLinux"),
         library("NetworkTypes"),
         library("JSON"),
+        .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
+        library("SPDY", ["CZlib"]),
         library("KubernetesAPI", ["JSON", "NetworkTypes"]),
         library(
             "Store",
@@ -73,7 +77,7 @@ let package = Package(
         library(
             "APIServer",
             [
-                "Informer", "JSON", "KubernetesAPI", "NetworkTypes", "Store",
+                "Informer", "JSON", "KubernetesAPI", "NetworkTypes", "SPDY", "Store",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -82,6 +86,7 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
                 .product(name: "NIOTLS", package: "swift-nio"),
+                .product(name: "NIOWebSocket", package: "swift-nio"),
                 .product(name: "SwiftASN1", package: "swift-asn1"),
                 .product(name: "X509", package: "swift-certificates"),
                 .product(name: "Yams", package: "Yams"),
@@ -168,6 +173,7 @@ let package = Package(
         library("TestSupport", ["CLinux", "JSON", "Netlink", "NetworkTypes"]),
         tests("NetworkTypes"),
         tests("JSON"),
+        tests("SPDY"),
         tests("KubernetesAPI", ["JSON", "NetworkTypes"]),
         tests("Store", ["JSON", "KubernetesAPI", "TestSupport"]),
         tests(
@@ -178,7 +184,9 @@ let package = Package(
             [
                 "Informer", "JSON", "KubernetesAPI", "NetworkTypes", "Store", "TestSupport",
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
             ]),
         tests(
             "Controllers",

@@ -15,6 +15,13 @@ let package = Package(
     dependencies: [.package(name: "portolan", path: "..")],
     targets: [
         .executableTarget(
+            name: "APIFuzz",
+            dependencies: [
+                .product(name: "KubernetesAPI", package: "portolan"),
+                .product(name: "SPDY", package: "portolan"),
+            ],
+            swiftSettings: settings),
+        .executableTarget(
             name: "DNSFuzz",
             dependencies: [
                 .product(name: "DNS", package: "portolan"),

@@ -89,8 +89,8 @@ public final class APIServer: Sendable {
     private let store: Store
     private let registry: Registry
     private let authorizer: Authorizer
-    private let handler: APIHandler
-    private let listener: HTTPListener
+    let handler: APIHandler
+    let listener: HTTPListener
     private let logger: Logger
     private let listening = Listening()
     private let repairs = RepairCounters()

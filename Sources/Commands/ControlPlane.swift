@@ -85,7 +85,10 @@ struct ControlPlane: Sendable {
     func start(in group: inout ThrowingTaskGroup<Void, any Error>, loadBalancer: Bool) {
         let (server, client, topology, logger) = (server, client, topology, logger)
         group.addTask { try await server.run() }
+        // After the server listens: with many objects, controllers that read all of them at once
+        // would hold up what clients wait for.
         group.addTask {
+            _ = try await server.waitUntilListening()
             try await ControllerManager(
                 client: client, configuration: controllerConfiguration, logger: logger
             ).run()
@@ -93,7 +96,10 @@ struct ControlPlane: Sendable {
         group.addTask { try await forwardNames() }
         guard loadBalancer else { return }
         let controller = LoadBalancerController(client: client, logger: logger)
-        group.addTask { await controller.run() }
+        group.addTask {
+            _ = try await server.waitUntilListening()
+            await controller.run()
+        }
         group.addTask {
             let network = MachineNetwork(topology: topology, backend: try NFTablesKernel())
             for await pools in controller.pools {

@@ -11,7 +11,8 @@ public struct PortolanCommand: AsyncParsableCommand {
         version: Version.text,
         subcommands: [
             UpCommand.self, DownCommand.self, StatusCommand.self, TraceCommand.self,
-            DNSCommand.self, AgentCommand.self, NodeCommand.self, HostnameServerCommand.self,
+            DNSCommand.self, BackupCommand.self, RestoreCommand.self, AgentCommand.self,
+            NodeCommand.self, HostnameServerCommand.self,
         ])
 
     /// Makes the command; ArgumentParser needs it.

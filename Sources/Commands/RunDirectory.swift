@@ -74,6 +74,11 @@ struct RunDirectory: Sendable {
         rmdir(Self.root)
     }
 
+    /// Removes the directory and the lock where no node's process is noted there.
+    func removeIfUnused() {
+        if Self.files(in: directory).isEmpty { remove() }
+    }
+
     /// The names of the clusters that have a lock held now.
     static func runningNames() -> [String] {
         files(in: root).filter { $0.hasSuffix(".lock") }.map { String($0.dropLast(5)) }

@@ -155,6 +155,15 @@ public final class RemoteClient: KubernetesClient {
         return try await http.execute(request, timeout: .seconds(Self.requestTimeoutSeconds))
     }
 
+    /// Reads an answer of any length, piece by piece; what takes the pieces sets the pace.
+    /// - Throws: `StatusError` for an answer that is a failure, the connection's error where the
+    ///   answer is cut short, or what `take` throws.
+    public func download(_ path: String, _ take: ([UInt8]) throws -> Void) async throws {
+        let response = try await raw(.GET, path)
+        guard response.status == .ok else { throw try await Self.failure(of: response) }
+        for try await piece in response.body { try take(Array(piece.readableBytesView)) }
+    }
+
     private func request(_ method: HTTPMethod, _ path: String) throws -> HTTPClientRequest {
         var request = HTTPClientRequest(url: configuration.server + path)
         request.method = method

@@ -4,7 +4,7 @@ import Informer
 import KubernetesAPI
 
 /// A command in a container, or the container's own process, joined to a client's streams.
-struct ContainerSession: Sendable {
+struct ContainerSession: StreamSession {
     /// What is joined.
     enum Kind: Sendable {
         /// A command that runc carries.
@@ -139,7 +139,7 @@ struct ContainerSession: Sendable {
     }
 
     /// Runs work that lasts as long as a session on a thread that is not one of the few.
-    private static func onThread<Result: Sendable>(
+    static func onThread<Result: Sendable>(
         _ work: @Sendable @escaping () -> Result
     ) async throws -> Result {
         try await withCheckedThrowingContinuation { continuation in
@@ -210,7 +210,7 @@ struct ContainerSession: Sendable {
     }
 
     /// Writes to a descriptor that does not block, waiting for room for a bounded time.
-    private static func writeWaiting(_ descriptor: Int32, _ bytes: [UInt8]) throws {
+    static func writeWaiting(_ descriptor: Int32, _ bytes: [UInt8]) throws {
         var offset = 0
         while offset < bytes.count {
             let count = bytes[offset...].withUnsafeBytes {

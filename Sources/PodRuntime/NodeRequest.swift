@@ -148,7 +148,7 @@ final class NodeRequestHandler: ChannelInboundHandler, RemovableChannelHandler {
             case "healthz", "livez", "readyz": try await send(200, "ok", channel)
             case "metrics": try await send(200, server.metricsText, channel)
             case "containerLogs": try await sendLog(request, server, channel)
-            case "exec", "attach":
+            case "exec", "attach", "portForward":
                 // What comes here was not upgraded: either it names nothing that runs, or the
                 // client speaks something else than WebSocket.
                 _ = try await server.session(request)

@@ -12,8 +12,9 @@ import Synchronization
 
 /// The server on port 10250 that the API server asks for logs and commands, as kubelet's.
 ///
-/// Its client must be the API server, by a certificate of the cluster's authority. Logs are plain HTTP; exec and attach
-/// are WebSockets with Kubernetes' channel protocol (KEP-4006).
+/// Its client must be the API server, by a certificate of the cluster's authority. Logs are plain
+/// HTTP; exec, attach and a connection to a pod's port are WebSockets with Kubernetes' channel
+/// protocol (KEP-4006).
 final class NodeServer: Sendable {
     private let context: NodeContext
     private let pods: PodManager
@@ -238,7 +239,8 @@ final class NodeServer: Sendable {
 
     /// The session that a request asks for.
     /// - Throws: `NodeRequestError` with the status to answer.
-    func session(_ request: NodeRequest) async throws -> ContainerSession {
+    func session(_ request: NodeRequest) async throws -> any StreamSession {
+        if request.path.first == "portForward" { return try await portForward(request) }
         guard request.path.count == 4, ["exec", "attach"].contains(request.path[0]) else {
             throw NodeRequestError(404, "use /exec or /attach with /NAMESPACE/POD/CONTAINER")
         }
@@ -259,5 +261,16 @@ final class NodeServer: Sendable {
                     id, command, usesTerminal: usesTerminal, directory: directory)),
             hasInput: request.isSet("input") || request.isSet("stdin"),
             usesTerminal: usesTerminal)
+    }
+
+    private func portForward(_ request: NodeRequest) async throws -> PortForwardSession {
+        guard request.path.count == 3 else {
+            throw NodeRequestError(404, "use /portForward/NAMESPACE/POD?port=NUMBER")
+        }
+        guard let port = request.values("port").first.flatMap(UInt16.init), port > 0 else {
+            throw NodeRequestError(400, "port must be a number from 1 to 65535")
+        }
+        return PortForwardSession(
+            namespace: try await worker(request).networkNamespace(), port: port)
     }
 }

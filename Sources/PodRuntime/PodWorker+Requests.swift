@@ -1,5 +1,6 @@
 import Glibc
 import KubernetesAPI
+import Netlink
 
 // What the node's server asks of a pod's worker.
 extension PodWorker {
@@ -51,5 +52,17 @@ extension PodWorker {
             throw NodeRequestError(400, "container \"\(name)\" is not running")
         }
         return (record.id, containerDirectory(record.id))
+    }
+
+    /// The network namespace in which the pod's ports are.
+    /// - Throws: `NodeRequestError` where the pod has none yet.
+    func networkNamespace() throws -> NodeNamespace {
+        if machine.spec.usesHostNetwork { return context.network.node }
+        let name = context.network.namespaceName(shortID)
+        guard NetworkNamespace.exists(name) else {
+            throw NodeRequestError(
+                400, "pod \(machine.spec.key.name) has no network yet: it is not running")
+        }
+        return NodeNamespace(name: name)
     }
 }

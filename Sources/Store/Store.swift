@@ -1,3 +1,6 @@
+import Glibc
+import Synchronization
+
 /// The objects of the API in memory over one SQLite file. Reads never wait for the disk; writes are
 /// grouped and answered once they are synced.
 ///
@@ -6,6 +9,8 @@
 public final class Store: Sendable {
     private let state: StoreState
     private let writer: StoreWriter
+    private let path: String
+    private let backupCount = Atomic(0)
 
     /// Opens the file at `path`, or makes it, and loads every object.
     /// - Throws: `.newerSchema`, `.inUse`, `.damaged`, or `.database`.
@@ -14,6 +19,7 @@ public final class Store: Sendable {
     }
 
     init(path: String, limits: StoreState.Limits) throws(StoreError) {
+        self.path = path
         let database = try StoreDatabase(path: path)
         let (objects, revision) = try database.load()
         state = StoreState(objects: objects, revision: revision, limits: limits)
@@ -84,5 +90,21 @@ public final class Store: Sendable {
     public func backup(to path: String) throws {
         let (objects, revision) = state.everything()
         try StoreBackup.write(objects, revision: revision, to: path)
+    }
+
+    /// Writes everything, as of one revision, to a new store file that has no name any more, so
+    /// that nothing is left of it once the descriptor is closed. Blocks while it writes.
+    /// - Returns: the file's descriptor, which the caller closes.
+    /// - Throws: `StoreError`.
+    public func openBackup() throws -> Int32 {
+        let number = backupCount.add(1, ordering: .relaxed).newValue
+        let temporary = "\(path).backup-\(getpid())-\(number)"
+        try backup(to: temporary)
+        defer { unlink(temporary) }
+        let descriptor = open(temporary, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else {
+            throw StoreError.database("cannot open \(temporary): errno \(errno)")
+        }
+        return descriptor
     }
 }

@@ -115,6 +115,19 @@ struct StoreDatabase: Sendable {
         }
     }
 
+    /// Reads every page.
+    /// - Throws: `.damaged` with what is wrong.
+    func checkIntegrity() throws(StoreError) {
+        do {
+            let found = try queue.read {
+                try String.fetchOne($0, sql: "PRAGMA integrity_check(1)") ?? "no answer"
+            }
+            guard found == "ok" else { throw StoreError.damaged(path: path, detail: found) }
+        } catch {
+            throw Self.translate(error, path: path)
+        }
+    }
+
     // MARK: - Writing
 
     /// Commits a batch; returns once it is on disk.

@@ -19,13 +19,14 @@ struct ServerFixture: Sendable {
 
     var url: String { "https://127.0.0.1:\(port)" }
 
+    /// - Parameter kept: a folder that outlives the fixture; one of its own by default.
     static func run(
-        configure: (inout APIServer.Configuration) -> Void = { _ in },
+        in kept: String? = nil, configure: (inout APIServer.Configuration) -> Void = { _ in },
         _ body: @Sendable (ServerFixture) async throws -> Void
     ) async throws {
-        let directory = "/tmp/api-test-\(UUID().uuidString.lowercased())"
+        let directory = kept ?? "/tmp/api-test-\(UUID().uuidString.lowercased())"
         mkdir(directory, 0o700)
-        defer { _ = try? Command.run(["rm", "-rf", directory]) }
+        defer { if kept == nil { _ = try? Command.run(["rm", "-rf", directory]) } }
         let authority = try CertificateAuthority(directory: "\(directory)/pki")
         let loopback = IPAddress(family: .ipv4, numericValue: 0x7F00_0001)
         let signer = try authority.issueClient(user: "signer", groups: [])
@@ -73,16 +74,14 @@ struct ServerFixture: Sendable {
 
     // MARK: - kubectl
 
-    /// Every kubectl this machine has, oldest first, with those that `PORTOLAN_KUBECTLS` (paths
-    /// with colons between) names before them.
+    /// The kubectls that tests try: 1.20, the oldest newer one and the newest; all with
+    /// `PORTOLAN_SOAK=1`.
     static var kubectls: [String] {
-        let folder = "/usr/lib/google-cloud-sdk/bin"
-        let named = getenv("PORTOLAN_KUBECTLS").map { String(cString: $0) } ?? ""
-        let known =
-            named.split(separator: ":").map(String.init)
-            + (27...40).map { "\(folder)/kubectl.1.\($0)" } + ["/usr/bin/kubectl"]
-        let found = known.filter { access($0, X_OK) == 0 }
-        return found.isEmpty ? ["kubectl"] : found
+        let new = TestClients.newKubectls
+        // A missing old one fails the tests that are given its name, and says what to do.
+        let old = (try? TestClients.oldKubectl) ?? "kubectl-1.20: run scripts/test-clients"
+        if getenv("PORTOLAN_SOAK") != nil { return [old] + new }
+        return [old] + (new.count > 1 ? [new[0], new[new.count - 1]] : new)
     }
 
     /// Runs kubectl off the cooperative threads, which the server needs.

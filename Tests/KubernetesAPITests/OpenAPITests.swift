@@ -15,10 +15,12 @@ import Testing
         let registry = KindRegistry.builtIn
         for path in OpenAPI.v3Paths(registry) {
             let document = try #require(OpenAPI.v3Document(registry, path: path))
-            let defined = Set(document["components", "schemas"]?.object?.keys ?? [])
+            let components = try #require(document["components"]?.object)
             for reference in references(document) {
-                let name = String(reference.dropFirst("#/components/schemas/".count))
-                #expect(defined.contains(name), "\(path): \(name)")
+                // #/components/PART/NAME
+                let parts = reference.split(separator: "/", maxSplits: 3).map(String.init)
+                #expect(
+                    components[parts[2]]?[parts[3]] != nil, "\(path): \(reference) is nowhere")
             }
         }
         let document = OpenAPI.v2Document(registry)

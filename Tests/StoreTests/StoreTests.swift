@@ -163,4 +163,33 @@ import Testing
             try restored.watch(resource: "services", namespace: nil, from: last)
         }
     }
+
+    @Test func whatIsNoBackupIsNotTakenForAnEmptyOne() async throws {
+        let store = try Store(path: path)
+        try await store.write { _ = try $0.create(serviceKey("a"), object("a", mark: 1)) }
+        let backup = directory.file("backup")
+        let descriptor = try store.openBackup()
+        #expect(lseek(descriptor, 0, SEEK_END) > 4096)
+        close(descriptor)
+        try store.backup(to: backup)
+        store.close()
+        let contents = try StoreBackup.contents(of: backup)
+        #expect(contents == .init(objectCount: 1, revision: store.revision))
+
+        for (name, bytes) in [
+            ("empty", []), ("text", Array("no database".utf8)),
+            ("foreign", Array("SQLite format 3\0".utf8) + [UInt8](repeating: 0, count: 4080)),
+        ] {
+            let file = directory.file(name)
+            let descriptor = open(file, O_CREAT | O_WRONLY, 0o600)
+            #expect(write(descriptor, bytes, bytes.count) == bytes.count)
+            close(descriptor)
+            #expect(throws: StoreError.self) { try StoreBackup.restore(from: file, to: path) }
+        }
+        // Cut in the middle: found before anything is replaced.
+        #expect(truncate(backup, 4096) == 0)
+        #expect(throws: StoreError.self) { try StoreBackup.restore(from: backup, to: path) }
+        let kept = try Store(path: path)
+        #expect(try kept.get(serviceKey("a"))?.decoded()["mark"]?.int == 1)
+    }
 }

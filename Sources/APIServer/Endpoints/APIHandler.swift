@@ -4,6 +4,7 @@ import Logging
 import NIOCore
 import NIOHTTP1
 import Store
+import Synchronization
 
 /// Answers every request: who is it, may he, what does he want.
 final class APIHandler: RequestResponder {
@@ -17,6 +18,7 @@ final class APIHandler: RequestResponder {
     let clock: WatchClock
     let isReady: @Sendable () -> Bool
     let documents = OpenAPIDocuments()
+    let isBackingUp = Atomic(false)
 
     init(
         registry: Registry, authenticator: Authenticator, authorizer: Authorizer,
@@ -115,6 +117,7 @@ final class APIHandler: RequestResponder {
                 APIReply(
                     bytes: Array(metricsText().utf8),
                     contentType: "text/plain; version=0.0.4; charset=utf-8"))
+        case "/portolan/backup": return backup()
         case "/openid/v1/jwks": return .ready(APIReply(json: authenticator.tokens.keySet))
         default: break
         }

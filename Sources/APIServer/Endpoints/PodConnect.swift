@@ -27,12 +27,8 @@ struct PodConnect: Sendable {
         try path("attach", container: container(query), QueryItems(Self.streams(query)))
     }
 
-    func portForward(_ query: QueryItems) -> String {
-        let ports = query.values("ports").flatMap { $0.split(separator: ",") }
-            .map { QueryItems.Item(name: "port", value: String($0)) }
-        let text = QueryItems(ports).encoded
-        return "/portForward/\(namespace)/\(name)" + (text.isEmpty ? "" : "?\(text)")
-    }
+    /// To be followed by the number of a port.
+    var portForward: String { "/portForward/\(namespace)/\(name)?port=" }
 
     func log(_ query: QueryItems) throws -> String {
         let known = [

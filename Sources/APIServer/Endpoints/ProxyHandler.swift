@@ -23,7 +23,7 @@ extension APIHandler {
         for (name, value) in request.headers where Self.isProxied(name.lowercased()) {
             headers.add(name: name, value: value)
         }
-        if request.headers.contains(name: "upgrade") { return .tunnel { target } }
+        if request.headers.contains(name: "upgrade") { return .relay(to: target) }
         let forwarded = headers
         return .streaming { [nodes] stream in
             try await nodes.stream(

@@ -138,22 +138,29 @@ extension APIHandler {
         return .streaming { [nodes] stream in try await nodes.stream(target, to: stream) }
     }
 
+    /// What speaks WebSocket is passed on as it comes, for nodes speak it; SPDY ends here.
     private func connect(_ call: ResourceRequest) throws -> APIResponse {
         guard ["get", "create"].contains(call.info.verb) else {
             throw StatusError.methodNotAllowed
         }
-        guard call.request.headers.contains(name: "upgrade") else {
-            throw StatusError.badRequest("Upgrade request required")
-        }
+        let offer = try StreamOffer(call.request.headers)
         let pod = try pod(call)
-        let uri: String
         switch call.info.subresource {
-        case "exec": uri = try pod.exec(call.request.query)
-        case "attach": uri = try pod.attach(call.request.query)
-        default: uri = pod.portForward(call.request.query)
+        case "exec", "attach":
+            let query = call.request.query
+            let uri = try call.info.subresource == "exec" ? pod.exec(query) : pod.attach(query)
+            let target = try nodes.target(node: pod.node(), uri: uri)
+            guard offer.isSPDY else { return .relay(to: target) }
+            let version = try offer.execVersion()
+            let streams = ExecStream.expected(query, version: version)
+            return .upgrade { _, eventLoop in
+                try await ExecUpgrade.open(target, version: version, streams, on: eventLoop)
+            }
+        default:
+            let target = try nodes.target(node: pod.node(), uri: pod.portForward)
+            let upgrade = try PortForwardUpgrade(target: target, offer: offer)
+            return .upgrade { _, _ in .upgraded(upgrade) }
         }
-        let target = try nodes.target(node: pod.node(), uri: uri)
-        return .tunnel { target }
     }
 }
 

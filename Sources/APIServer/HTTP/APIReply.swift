@@ -63,12 +63,12 @@ struct APIReply: Sendable {
 }
 
 /// How a request is answered: at once on its event loop, by a task, in pieces over time, or by
-/// turning the connection into a tunnel.
+/// turning the connection into something else.
 enum APIResponse: Sendable {
     case ready(APIReply)
     case pending(@Sendable () async -> APIReply)
     case streaming(@Sendable (ResponseStream) async throws -> Void)
-    case tunnel(@Sendable () async throws -> TunnelTarget)
+    case upgrade(@Sendable (APIRequest, any EventLoop) async throws -> UpgradeOutcome)
 }
 
 /// Where a response in pieces is written. Each write returns when the peer has taken the bytes, so
@@ -100,5 +100,5 @@ enum ResponsePart: Sendable {
     case piece(ByteBuffer)
     /// The end; carries the error of a producer that failed.
     case end(StatusError?)
-    case tunnel(NodeTunnel)
+    case upgrade(any ConnectionUpgrade)
 }

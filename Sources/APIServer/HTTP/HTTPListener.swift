@@ -116,7 +116,7 @@ final class HTTPListener: Sendable {
         }
     }
 
-    private func configureHTTP1(
+    func configureHTTP1(
         _ channel: any Channel, user: UserInfo?, responder: any RequestResponder
     ) throws {
         var bounds = NIOHTTPDecoderLimitConfiguration()

@@ -127,14 +127,15 @@ final class HTTPStreamHandler: ChannelDuplexHandler, RemovableChannelHandler {
                     channel.writeAndFlush(ResponsePart.end(.wrapping(error)), promise: nil)
                 }
             }
-        case .tunnel(let resolve):
+        case .upgrade(let open):
             guard enter(counters.streams, limits.streams, context: context) else { return }
-            startTunnel(request, resolve, channel: channel)
+            startUpgrade(request, open, channel: channel)
         }
     }
 
-    private func startTunnel(
-        _ request: APIRequest, _ resolve: @Sendable @escaping () async throws -> TunnelTarget,
+    private func startUpgrade(
+        _ request: APIRequest,
+        _ open: @Sendable @escaping (APIRequest, any EventLoop) async throws -> UpgradeOutcome,
         channel: any Channel
     ) {
         guard !isHTTP2 else {
@@ -144,10 +145,9 @@ final class HTTPStreamHandler: ChannelDuplexHandler, RemovableChannelHandler {
         }
         task = Task {
             do {
-                let target = try await resolve()
-                switch try await NodeTunnel.open(target, for: request, on: channel.eventLoop) {
-                case .tunnel(let tunnel):
-                    channel.writeAndFlush(ResponsePart.tunnel(tunnel), promise: nil)
+                switch try await open(request, channel.eventLoop) {
+                case .upgraded(let upgrade):
+                    channel.writeAndFlush(ResponsePart.upgrade(upgrade), promise: nil)
                 case .refused(let reply):
                     channel.writeAndFlush(ResponsePart.whole(reply), promise: nil)
                 }
@@ -212,8 +212,8 @@ final class HTTPStreamHandler: ChannelDuplexHandler, RemovableChannelHandler {
                 write(APIReply(error ?? .internalError("no answer")), context: context)
             }
             promise?.succeed()
-        case .tunnel(let tunnel):
-            become(tunnel, context: context)
+        case .upgrade(let upgrade):
+            become(upgrade, context: context)
             promise?.succeed()
         }
     }
@@ -255,17 +255,17 @@ final class HTTPStreamHandler: ChannelDuplexHandler, RemovableChannelHandler {
         task = nil
     }
 
-    // MARK: - Tunnel and end
+    // MARK: - Upgrade and end
 
-    private func become(_ tunnel: NodeTunnel, context: ChannelHandlerContext) {
+    private func become(_ upgrade: any ConnectionUpgrade, context: ChannelHandlerContext) {
         let head = HTTPResponseHead(
-            version: .http1_1, status: .switchingProtocols, headers: tunnel.responseHeaders)
+            version: .http1_1, status: .switchingProtocols, headers: upgrade.responseHeaders)
         context.writeAndFlush(wrapOutboundOut(.head(head)), promise: nil)
         let release = self.release
         self.release = nil
         task = nil
         state = .closed
-        tunnel.attach(client: context.channel) { release?() }
+        upgrade.attach(client: context.channel) { release?() }
     }
 
     func channelInactive(context: ChannelHandlerContext) {

@@ -39,7 +39,11 @@ public enum OpenAPI {
         for kind in kinds { builder.add(kind) }
         return [
             "openapi": "3.0.0", "info": info, "paths": .object(builder.paths),
-            "components": ["schemas": .object(builder.schemas)],
+            "components": [
+                "schemas": .object(builder.schemas), "parameters": .object(builder.parameters),
+                "responses": .object(builder.responses),
+                "requestBodies": .object(builder.requestBodies),
+            ],
         ]
     }
 
@@ -77,6 +81,11 @@ struct OpenAPIBuilder {
     let dialect: Dialect
     private(set) var paths = JSONObject()
     private(set) var schemas = JSONObject()
+    /// What operations of the third dialect share. kubectl parses a document anew for each object
+    /// of a manifest, so its size is time that users wait.
+    var parameters = JSONObject()
+    var responses = JSONObject()
+    var requestBodies = JSONObject()
 
     init(dialect: Dialect) { self.dialect = dialect }
 
@@ -115,7 +124,7 @@ struct OpenAPIBuilder {
         schemas[schema.name] = json
     }
 
-    private let kindExtension = "x-kubernetes-group-version-kind"
+    let kindExtension = "x-kubernetes-group-version-kind"
 
     static func groupVersionKind(_ resource: Resource) -> JSONValue {
         [
@@ -249,176 +258,5 @@ struct OpenAPIBuilder {
         ]
     }
 
-    fileprivate mutating func setPath(_ path: String, _ item: JSONValue) { paths[path] = item }
-}
-
-// MARK: - Paths
-
-extension OpenAPIBuilder {
-    private mutating func addPaths(_ kind: Kind) {
-        let resource = kind.resource
-        let root =
-            resource.group.isEmpty
-            ? "/api/\(resource.version)"
-            : "/apis/\(resource.group)/\(resource.version)"
-        let scoped =
-            resource.isNamespaced
-            ? "\(root)/namespaces/{namespace}/\(resource.plural)" : "\(root)/\(resource.plural)"
-        let scope = resource.isNamespaced ? [pathParameter("namespace")] : []
-        let named = scope + [pathParameter("name")]
-        if resource.isNamespaced {
-            setPath(
-                "\(root)/\(resource.plural)",
-                item([("get", operation(kind, "list", "list", scope: "ForAllNamespaces"))], []))
-        }
-        setPath(
-            scoped,
-            item(
-                [
-                    ("get", operation(kind, "list", "list")),
-                    ("post", operation(kind, "create", "post")),
-                    ("delete", operation(kind, "deleteCollection", "deletecollection")),
-                ], scope))
-        setPath(
-            "\(scoped)/{name}",
-            item(
-                [
-                    ("get", operation(kind, "read", "get")),
-                    ("put", operation(kind, "replace", "put")),
-                    ("patch", operation(kind, "patch", "patch")),
-                    ("delete", operation(kind, "delete", "delete")),
-                ], named))
-        if kind.hasStatus {
-            setPath(
-                "\(scoped)/{name}/status",
-                item(
-                    [
-                        ("get", operation(kind, "read", "get", scope: "Status")),
-                        ("put", operation(kind, "replace", "put", scope: "Status")),
-                        ("patch", operation(kind, "patch", "patch", scope: "Status")),
-                    ], named))
-        }
-    }
-
-    private func item(
-        _ operations: [(String, JSONValue)], _ parameters: [JSONValue]
-    ) -> JSONValue {
-        var item: JSONValue = [:]
-        for (method, operation) in operations { item[method] = operation }
-        item["parameters"] = .array(parameters + [queryParameter("pretty")])
-        return item
-    }
-
-    private func operation(
-        _ kind: Kind, _ verb: String, _ action: String, scope: String = ""
-    ) -> JSONValue {
-        let resource = kind.resource
-        let group =
-            resource.group.isEmpty ? "core" : resource.group.split(separator: ".").first ?? ""
-        let title = capitalized(String(group)) + capitalized(resource.version)
-        let scopeWord = resource.isNamespaced && scope != "ForAllNamespaces" ? "Namespaced" : ""
-        let isList = action == "list"
-        let resultName =
-            isList
-            ? kind.schema.name + "List"
-            : action.hasPrefix("delete")
-                ? "io.k8s.apimachinery.pkg.apis.meta.v1.Status"
-                : kind.schema.name
-        var json: JSONValue = [
-            "operationId": .string("\(verb)\(title)\(scopeWord)\(resource.kind)\(scope)"),
-            "description": .string("\(verb) \(resource.kind)"),
-            "tags": [.string("\(group)_\(resource.version)")],
-        ]
-        var parameters = queryParameters(action).map(queryParameter)
-        if let body = bodyName(kind, action) { addBody(body, action, &json, &parameters) }
-        if dialect == .v2 { json["produces"] = ["application/json"] }
-        json["parameters"] = .array(parameters)
-        json["responses"] = ["200": response(resultName)]
-        json["x-kubernetes-action"] = .string(action)
-        json["x-kubernetes-group-version-kind"] = Self.groupVersionKind(resource)
-        return json
-    }
-
-    private func capitalized(_ text: String) -> String {
-        text.prefix(1).uppercased() + text.dropFirst()
-    }
-
-    private func queryParameters(_ action: String) -> [String] {
-        let list = [
-            "allowWatchBookmarks", "continue", "fieldSelector", "labelSelector", "limit",
-            "resourceVersion", "resourceVersionMatch", "sendInitialEvents", "timeoutSeconds",
-            "watch",
-        ]
-        switch action {
-        case "list": return list
-        case "deletecollection":
-            return list + ["dryRun", "gracePeriodSeconds", "propagationPolicy"]
-        case "delete":
-            return ["dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy"]
-        case "post", "put": return ["dryRun", "fieldManager", "fieldValidation"]
-        case "patch": return ["dryRun", "fieldManager", "fieldValidation", "force"]
-        default: return []
-        }
-    }
-
-    private func bodyName(_ kind: Kind, _ action: String) -> String? {
-        switch action {
-        case "post", "put": kind.schema.name
-        case "patch": "io.k8s.apimachinery.pkg.apis.meta.v1.Patch"
-        case "delete", "deletecollection":
-            "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
-        default: nil
-        }
-    }
-
-    private func addBody(
-        _ name: String, _ action: String, _ json: inout JSONValue, _ parameters: inout [JSONValue]
-    ) {
-        let types = action == "patch" ? PatchType.allCases.map(\.rawValue) : ["application/json"]
-        let schema: JSONValue = ["$ref": .string(reference(name))]
-        if dialect == .v2 {
-            json["consumes"] = .array(types.map { .string($0) })
-            parameters.insert(
-                ["name": "body", "in": "body", "required": true, "schema": schema], at: 0)
-            return
-        }
-        var content = JSONObject()
-        for type in types { content[type] = ["schema": schema] }
-        json["requestBody"] = ["content": .object(content)]
-    }
-
-    private func response(_ name: String) -> JSONValue {
-        let schema: JSONValue = ["$ref": .string(reference(name))]
-        if dialect == .v2 { return ["description": "OK", "schema": schema] }
-        return ["description": "OK", "content": ["application/json": ["schema": schema]]]
-    }
-
-    private func queryParameter(_ name: String) -> JSONValue {
-        let type =
-            switch name {
-            case "limit", "timeoutSeconds", "gracePeriodSeconds": "integer"
-            case "watch", "allowWatchBookmarks", "sendInitialEvents", "force",
-                "orphanDependents":
-                "boolean"
-            default: "string"
-            }
-        return parameter(name, in: "query", type: type)
-    }
-
-    private func pathParameter(_ name: String) -> JSONValue {
-        var json = parameter(name, in: "path", type: "string")
-        json["required"] = true
-        return json
-    }
-
-    private func parameter(_ name: String, in place: String, type: String) -> JSONValue {
-        var json: JSONValue = ["name": .string(name), "in": .string(place)]
-        if dialect == .v2 {
-            json["type"] = .string(type)
-            json["uniqueItems"] = true
-        } else {
-            json["schema"] = ["type": .string(type), "uniqueItems": true]
-        }
-        return json
-    }
+    mutating func setPath(_ path: String, _ item: JSONValue) { paths[path] = item }
 }

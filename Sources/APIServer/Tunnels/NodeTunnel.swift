@@ -15,7 +15,7 @@ struct TunnelTarget: Sendable {
 
 /// A connection to a node that has agreed to an upgrade: from then on bytes pass both ways as they
 /// come. Its channel shares the event loop of the client's.
-final class NodeTunnel: Sendable {
+final class NodeTunnel: ConnectionUpgrade {
     enum Outcome: Sendable {
         case tunnel(NodeTunnel)
         /// The node answered something else: to be passed on.
@@ -43,6 +43,20 @@ final class NodeTunnel: Sendable {
     static func open(
         _ target: TunnelTarget, for request: APIRequest, on eventLoop: any EventLoop
     ) async throws -> Outcome {
+        var headers = HTTPHeaders()
+        for (name, value) in request.headers where isForwarded(name) {
+            headers.add(name: name, value: value)
+        }
+        if request.method == .POST { headers.add(name: "Content-Length", value: "0") }
+        return try await open(target, method: request.method, headers: headers, on: eventLoop)
+    }
+
+    /// Connects to the node and asks it for an upgrade.
+    /// - Throws: the connection's error.
+    static func open(
+        _ target: TunnelTarget, method: HTTPMethod, headers: HTTPHeaders,
+        on eventLoop: any EventLoop
+    ) async throws -> Outcome {
         let answer = eventLoop.makePromise(of: Outcome.self)
         let channel: any Channel
         do {
@@ -68,13 +82,10 @@ final class NodeTunnel: Sendable {
             answer.fail(error)
             throw error
         }
-        var headers = HTTPHeaders([("Host", "\(target.host):\(target.port)")])
-        for (name, value) in request.headers where isForwarded(name) {
-            headers.add(name: name, value: value)
-        }
-        if request.method == .POST { headers.add(name: "Content-Length", value: "0") }
+        var headers = headers
+        headers.replaceOrAdd(name: "Host", value: "\(target.host):\(target.port)")
         let head = HTTPRequestHead(
-            version: .http1_1, method: request.method, uri: target.uri, headers: headers)
+            version: .http1_1, method: method, uri: target.uri, headers: headers)
         channel.write(HTTPClientRequestPart.head(head), promise: nil)
         channel.writeAndFlush(HTTPClientRequestPart.end(nil), promise: nil)
         return try await withTaskCancellationHandler {
@@ -85,32 +96,52 @@ final class NodeTunnel: Sendable {
     }
 
     /// Joins both connections. Called on their event loop, after the client's 101 is written.
+    ///
+    /// What the client has sent already is let through last: the decoder of the node's answer sees
+    /// what is written as well, and takes nothing but HTTP.
     func attach(client: any Channel, onEnd: @escaping () -> Void) {
         let (near, far) = RelayHandler.pair()
         client.closeFuture.assumeIsolated().whenComplete { _ in onEnd() }
         do {
-            let front = client.pipeline.syncOperations
-            try front.addHandler(near)
-            try Self.remove(HTTPStreamHandler.self, from: front)
-            try Self.remove(HTTPServerPipelineHandler.self, from: front)
-            try Self.remove(HTTPResponseEncoder.self, from: front)
-            try Self.remove(ByteToMessageHandler<HTTPRequestDecoder>.self, from: front)
-            let back = channel.pipeline.syncOperations
-            try back.addHandler(far)
-            try Self.remove(UpgradeAnswerHandler.self, from: back)
-            try Self.remove(HTTPRequestEncoder.self, from: back)
-            try Self.remove(ByteToMessageHandler<HTTPResponseDecoder>.self, from: back)
+            try UpgradedPipeline.beginLeavingHTTP(client, for: [near])
+            try adopt([far]) { result in
+                do {
+                    try result.get()
+                    try UpgradedPipeline.finishLeavingHTTP(client)
+                } catch {
+                    client.close(promise: nil)
+                    self.close()
+                }
+            }
         } catch {
             client.close(promise: nil)
-            channel.close(promise: nil)
+            close()
         }
     }
 
-    private static func remove<Handler: RemovableChannelHandler>(
-        _ type: Handler.Type, from operations: ChannelPipeline.SynchronousOperations
+    /// Puts handlers in the place of HTTP's on the node's connection. Called on its event loop.
+    /// What came with the answer reaches them at once; they may write after `completion`.
+    func adopt(
+        _ handlers: [any ChannelHandler],
+        completion: @escaping (Result<Void, any Error>) -> Void
     ) throws {
-        operations.removeHandler(context: try operations.context(handlerType: type), promise: nil)
+        let back = channel.pipeline.syncOperations
+        for handler in handlers { try back.addHandler(handler) }
+        try UpgradedPipeline.remove(UpgradeAnswerHandler.self, from: back)
+        try UpgradedPipeline.remove(HTTPRequestEncoder.self, from: back)
+        let removal = channel.eventLoop.makePromise(of: Void.self)
+        removal.futureResult.assumeIsolated().whenComplete(completion)
+        do {
+            let context = try back.context(
+                handlerType: ByteToMessageHandler<HTTPResponseDecoder>.self)
+            back.removeHandler(context: context, promise: removal)
+        } catch {
+            removal.fail(error)
+        }
     }
+
+    /// Ends the node's connection.
+    func close() { channel.close(promise: nil) }
 }
 
 /// Waits for the answer to the upgrade; an answer other than 101 is collected, up to a bound.
