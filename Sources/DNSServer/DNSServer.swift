@@ -27,6 +27,7 @@ public final class DNSServer: Sendable {
     private let state: Mutex<State>
     private let log: Mutex<QueryLog>
     let tlsCounters = TLSCounters()
+    private let clock = ServerClock()
 
     private struct QueryLog: Sendable {
         var sink: (@Sendable (DNSQuestion, IPAddress?) -> Void)?
@@ -70,7 +71,7 @@ public final class DNSServer: Sendable {
             let workers = try (0..<count).map { number in
                 try Worker(
                     number: number, configuration: state.configuration,
-                    sockets: opened[number], cookie: secret, loops: loops)
+                    sockets: opened[number], cookie: secret, loops: loops, clock: clock)
             }
             let sink = log.withLock { $0.sink }
             for worker in workers {
@@ -204,6 +205,19 @@ public final class DNSServer: Sendable {
         return all.sorted { $0.count > $1.count }
     }
 
+    /// Puts the server's time forward and returns when every thread has acted on it; for tests.
+    func passTime(seconds: UInt64) async {
+        clock.advance(seconds: seconds)
+        // The second round begins after the deadlines of the first were looked at.
+        for _ in 0..<2 {
+            for worker in state.withLock({ $0.workers }) {
+                await withCheckedContinuation { continuation in
+                    worker.perform { _ in continuation.resume() }
+                }
+            }
+        }
+    }
+
     var workerMetrics: [WorkerMetrics] { state.withLock { $0.workers.map(\.metrics) } }
 
     // MARK: - Sockets and threads
@@ -215,19 +229,28 @@ public final class DNSServer: Sendable {
     ) throws(SocketError) {
         for place in addresses.indices {
             for thread in sockets.indices {
-                let datagrams = try Sockets.datagramListener(addresses[place])
-                if addresses[place].port == 0 {
-                    addresses[place].port = Sockets.localPort(datagrams)
-                }
-                do {
-                    let streams = try Sockets.streamListener(addresses[place])
-                    sockets[thread].append(
-                        ListenerSockets(
-                            address: addresses[place], datagrams: datagrams, streams: streams))
-                } catch {
-                    close(datagrams)
-                    throw error
-                }
+                let pair = try openPair(addresses[place])
+                addresses[place] = pair.address
+                sockets[thread].append(pair)
+            }
+        }
+    }
+
+    /// Opens one pair. A port that the kernel chose for UDP may be taken in TCP: it is asked for
+    /// another one then, a bounded number of times.
+    private static func openPair(_ address: SocketAddress) throws(SocketError) -> ListenerSockets {
+        var attempts = address.port == 0 ? 32 : 1
+        while true {
+            attempts -= 1
+            var chosen = address
+            let datagrams = try Sockets.datagramListener(address)
+            if address.port == 0 { chosen.port = Sockets.localPort(datagrams) }
+            do {
+                let streams = try Sockets.streamListener(chosen)
+                return ListenerSockets(address: chosen, datagrams: datagrams, streams: streams)
+            } catch {
+                close(datagrams)
+                if attempts == 0 { throw error }
             }
         }
     }
