@@ -1,4 +1,5 @@
 public import DNS
+import Dispatch
 import Glibc
 public import NetworkTypes
 import Synchronization
@@ -187,11 +188,29 @@ public final class DNSServer: Sendable {
 
     // MARK: - Top talkers
 
-    /// Begins to count clients, or stops and forgets the counts.
-    public func countClients(_ isCounting: Bool) {
+    /// Begins to count clients for `seconds`, or goes on so long; 0 stops and forgets the counts.
+    public func countClients(forSeconds seconds: UInt64) {
         for worker in state.withLock({ $0.workers }) {
-            worker.perform { $0.talkers = isCounting ? TopTalkers() : nil }
+            worker.perform { worker in
+                worker.talkersEndNanoseconds = worker.nowNanoseconds + seconds * 1_000_000_000
+                worker.talkers = seconds > 0 ? worker.talkers ?? TopTalkers() : nil
+            }
         }
+    }
+
+    /// The same as `topTalkers` for threads that may wait; at most a second.
+    func topTalkersNow() -> [TopTalkers.Entry] {
+        let done = DispatchSemaphore(value: 0)
+        let box = TalkerBox()
+        let workers = state.withLock { $0.workers }
+        for worker in workers {
+            worker.perform { worker in
+                box.entries.withLock { $0 += worker.talkers?.ranking ?? [] }
+                done.signal()
+            }
+        }
+        for _ in workers { _ = done.wait(timeout: .now() + 1) }
+        return box.entries.withLock { $0 }.sorted { $0.count > $1.count }
     }
 
     /// The clients that asked most since counting began.
@@ -272,4 +291,9 @@ public final class DNSServer: Sendable {
         }
         return thread
     }
+}
+
+/// Where threads put what they counted.
+private final class TalkerBox: Sendable {
+    let entries = Mutex<[TopTalkers.Entry]>([])
 }

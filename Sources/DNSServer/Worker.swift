@@ -55,6 +55,8 @@ final class Worker: @unchecked Sendable {
     var upstreamStreams: [UpstreamStream?] = []
     var limiter: ResponseLimiter?
     var talkers: TopTalkers?
+    /// When counting clients ends.
+    var talkersEndNanoseconds: UInt64 = 0
     let loops: LoopDetector
     private let clock: ServerClock
     /// How many nested uses of the zone's table are under way.
