@@ -204,9 +204,13 @@ let package = Package(
                 "TestSupport", .product(name: "Logging", package: "swift-log"),
             ]),
         tests("DNS", ["NetworkTypes"]),
-        tests(
-            "DNSServer",
-            ["DNS", "Informer", "JSON", "KubernetesAPI", "NetworkTypes", "TestSupport"]),
+        .testTarget(
+            name: "DNSServerTests",
+            dependencies: [
+                "DNS", "DNSServer", "Informer", "JSON", "KubernetesAPI", "Netlink",
+                "NetworkTypes", "TestSupport",
+            ],
+            exclude: ["Scenarios"], swiftSettings: settings),
         tests("ARP", ["NetworkTypes"]),
         tests("BGP", ["NetworkTypes"]),
         tests(

@@ -64,6 +64,7 @@ public struct DNSName: Hashable, Sendable, CustomStringConvertible {
     /// too long or the whole is.
     public init?(labels: [String], parent: DNSName = .root) {
         var wire: [UInt8] = []
+        wire.reserveCapacity(labels.reduce(parent.wire.count) { $0 + $1.utf8.count + 1 })
         for label in labels {
             let bytes = label.utf8
             guard (1...Self.maximumLabelLength).contains(bytes.count) else { return nil }
@@ -125,7 +126,10 @@ public struct DNSName: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// The name with ASCII letters in lower case.
-    public var lowercased: DNSName { DNSName(unchecked: wire.map(asciiLowercased)) }
+    public var lowercased: DNSName {
+        let isLower = wire.allSatisfy { $0 &- 65 >= 26 }
+        return isLower ? self : DNSName(unchecked: wire.map(asciiLowercased))
+    }
 
     /// Presentation form with a trailing dot; unprintable octets as `\DDD`.
     public var description: String {

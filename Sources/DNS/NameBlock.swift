@@ -158,13 +158,14 @@ struct RecordSet: Equatable {
     var data: [[UInt8]]
     /// Addresses of names that the data mentions.
     var additionals: [AdditionalAddress] = []
-    /// Where a name that additionals refer to begins in each record's data: 6 in SRV.
+    /// Where the name that additionals refer to begins in each record's data: 6 in SRV.
     var targetOffset = 0
 }
 
 /// An address record for the additional section.
-struct AdditionalAddress: Hashable {
-    var name: DNSName
+struct AdditionalAddress: Equatable {
+    /// The place of the record that mentions the owner.
+    var record: Int
     var address: IPAddress
 }
 
@@ -185,6 +186,10 @@ extension NameBlock {
         let nameOffset = ownersOffset + records.contributors.count * 4
         let prefix = nameOffset + name.count
         var payload: [UInt8] = []
+        let dataSize = records.sets.reduce(0) { sum, set in
+            sum + set.data.reduce(0) { $0 + 12 + $1.count } + set.additionals.count * 28
+        }
+        payload.reserveCapacity(dataSize)
         var ends: [(start: Int, answerLength: Int, additionalCount: Int)] = []
         for set in records.sets {
             let start = payload.count
@@ -234,27 +239,25 @@ extension NameBlock {
     ) -> (answerLength: Int, additionalCount: Int) {
         let start = payload.count
         let messageStart = WireSize.header + nameLength + 4
-        var targets: [ArraySlice<UInt8>: Int] = [:]
+        // Where each record's target stands in the message, for additionals to point to.
+        var targets: [Int] = []
         for data in set.data {
             payload += [0xC0, UInt8(WireSize.header)]
             payload.append16(set.type.rawValue)
             payload.append16(internetClass)
             payload.append32(set.timeToLiveSeconds)
             payload.append16(UInt16(truncatingIfNeeded: data.count))
-            if set.targetOffset > 0 {
-                let position = messageStart + payload.count - start + set.targetOffset
-                if targets[data[set.targetOffset...]] == nil, position < 0x4000 {
-                    targets[data[set.targetOffset...]] = position
-                }
+            if !set.additionals.isEmpty {
+                targets.append(messageStart + payload.count - start + set.targetOffset)
             }
             payload += data
         }
         let answerLength = payload.count - start
         for extra in set.additionals {
-            if let position = targets[extra.name.wire[...]] {
-                payload.append16(0xC000 | UInt16(position))
+            if targets[extra.record] < 0x4000 {
+                payload.append16(0xC000 | UInt16(targets[extra.record]))
             } else {
-                payload += extra.name.wire
+                payload += set.data[extra.record][set.targetOffset...]
             }
             let bytes = extra.address.networkBytes
             payload.append16(bytes.count == 4 ? RecordType.a.rawValue : RecordType.aaaa.rawValue)

@@ -153,13 +153,9 @@ struct ServiceRecords {
     private mutating func addClusterIP() {
         guard !input.clusterIPs.isEmpty else { return }
         names.append(NameRecords(name: base, sets: addressSets(input.clusterIPs)))
-        let extras = input.clusterIPs.map { AdditionalAddress(name: base, address: $0) }
-        var services: [DNSName: [(UInt16, DNSName)]] = [:]
-        for port in input.ports {
-            guard let name = serviceName(port) else { continue }
-            services[name, default: []].append((port.port, base))
-        }
-        addServices(services, extras: services.mapValues { _ in extras })
+        var targets = ServiceTargets(base)
+        for port in input.ports { targets.add(port, base, input.clusterIPs) }
+        addServices(targets)
         for address in input.clusterIPs {
             reverse.append(ReverseRecord(address: address, target: base, isChosen: true))
         }
@@ -177,8 +173,7 @@ struct ServiceRecords {
         let addresses = hosts.flatMap(\.addresses)
         guard !addresses.isEmpty else { return }
         names.append(NameRecords(name: base, sets: addressSets(unique(addresses))))
-        var services: [DNSName: [(UInt16, DNSName)]] = [:]
-        var extras: [DNSName: [AdditionalAddress]] = [:]
+        var targets = ServiceTargets(base)
         for host in hosts {
             names.append(NameRecords(name: host.name, sets: addressSets(host.addresses)))
             for address in host.addresses {
@@ -186,15 +181,9 @@ struct ServiceRecords {
                     ReverseRecord(
                         address: address, target: host.name, isChosen: host.isChosen))
             }
-            for port in host.ports {
-                guard let name = serviceName(port) else { continue }
-                services[name, default: []].append((port.port, host.name))
-                extras[name, default: []] += host.addresses.map {
-                    AdditionalAddress(name: host.name, address: $0)
-                }
-            }
+            for port in host.ports { targets.add(port, host.name, host.addresses) }
         }
-        addServices(services, extras: extras)
+        addServices(targets)
     }
 
     // MARK: - Parts
@@ -242,14 +231,14 @@ struct ServiceRecords {
         String(address.description.map { $0 == "." || $0 == ":" ? "-" : $0 })
     }
 
-    /// `_port._proto.<service>`; nil for an unnamed port.
-    private func serviceName(_ port: ServiceRecordInput.Port) -> DNSName? {
-        guard !port.name.isEmpty else { return nil }
-        return DNSName(
-            labels: ["_" + port.name, "_" + port.transport.rawValue.lowercased()], parent: base)
-    }
-
     private func addressSets(_ addresses: [IPAddress]) -> [RecordSet] {
+        if addresses.count == 1, let address = addresses.first {
+            return [
+                RecordSet(
+                    type: address.family == .ipv4 ? .a : .aaaa,
+                    timeToLiveSeconds: timeToLiveSeconds, data: [address.networkBytes])
+            ]
+        }
         var sets: [RecordSet] = []
         for (family, type) in [(IPAddress.Family.ipv4, RecordType.a), (.ipv6, .aaaa)] {
             let data = addresses.filter { $0.family == family }.map(\.networkBytes)
@@ -260,28 +249,28 @@ struct ServiceRecords {
         return sets
     }
 
-    private mutating func addServices(
-        _ services: [DNSName: [(UInt16, DNSName)]], extras: [DNSName: [AdditionalAddress]]
-    ) {
+    private mutating func addServices(_ targets: ServiceTargets) {
         var protocols: Set<DNSName> = []
-        for (name, targets) in services {
-            let weight = UInt16(max(1, 100 / targets.count))
-            let data = targets.map { port, target in
+        for service in targets.services {
+            let weight = UInt16(max(1, 100 / service.targets.count))
+            let data = service.targets.map { port, target in
                 var bytes: [UInt8] = []
+                bytes.reserveCapacity(6 + target.wire.count)
                 bytes.append16(0)
                 bytes.append16(weight)
                 bytes.append16(port)
-                return bytes + target.wire
+                bytes += target.wire
+                return bytes
             }
             names.append(
                 NameRecords(
-                    name: name,
+                    name: service.name,
                     sets: [
                         RecordSet(
                             type: .srv, timeToLiveSeconds: timeToLiveSeconds, data: data,
-                            additionals: unique(extras[name] ?? []), targetOffset: 6)
+                            additionals: service.addresses, targetOffset: 6)
                     ]))
-            protocols.insert(name.parent)
+            protocols.insert(service.name.parent)
         }
         // `_tcp.<service>` exists without records of its own (RFC 8020).
         for name in protocols { names.append(NameRecords(name: name)) }
@@ -290,5 +279,53 @@ struct ServiceRecords {
     private func unique<Element: Hashable>(_ elements: [Element]) -> [Element] {
         var seen: Set<Element> = []
         return elements.filter { seen.insert($0).inserted }
+    }
+}
+
+/// The targets of each `_port._proto.<service>`, in the order in which they come.
+private struct ServiceTargets {
+    struct Service {
+        let name: DNSName
+        var targets: [(port: UInt16, name: DNSName)] = []
+        var addresses: [AdditionalAddress] = []
+    }
+
+    private let base: DNSName
+    private(set) var services: [Service] = []
+    /// Which entry a port belongs to; nil for a port without a name, which has no record. There
+    /// are few ports, and many endpoints that have the same ones.
+    private var known: [(port: ServiceRecordInput.Port, index: Int?)] = []
+
+    init(_ base: DNSName) { self.base = base }
+
+    /// Adds a target with its addresses, which are shown once for each name.
+    mutating func add(
+        _ port: ServiceRecordInput.Port, _ target: DNSName, _ addresses: [IPAddress]
+    ) {
+        guard let index = index(of: port) else { return }
+        let record = services[index].targets.count
+        let isRepeated = services[index].targets.last?.name == target
+        services[index].targets.append((port.port, target))
+        if isRepeated { return }
+        for address in addresses {
+            services[index].addresses.append(AdditionalAddress(record: record, address: address))
+        }
+    }
+
+    private mutating func index(of port: ServiceRecordInput.Port) -> Int? {
+        if let entry = known.first(where: { $0.port == port }) { return entry.index }
+        let index = makeIndex(port)
+        known.append((port, index))
+        return index
+    }
+
+    private mutating func makeIndex(_ port: ServiceRecordInput.Port) -> Int? {
+        let labels = ["_" + port.name, "_" + port.transport.rawValue.lowercased()]
+        guard !port.name.isEmpty, let name = DNSName(labels: labels, parent: base) else {
+            return nil
+        }
+        if let index = services.firstIndex(where: { $0.name == name }) { return index }
+        services.append(Service(name: name))
+        return services.count - 1
     }
 }

@@ -226,20 +226,22 @@ public final class Zone: @unchecked Sendable {
         var current: [UInt] = []
         current.reserveCapacity(names.count)
         let old = state.owned[number]?.blocks ?? []
-        // Blocks that were replaced are retired, not freed, until the end of this change.
-        var kept: Set<UInt> = []
+        // The old blocks that stay or were replaced, which are retired, not freed, until the end
+        // of this change.
+        var kept: [UInt] = []
+        kept.reserveCapacity(names.count)
         for records in names {
             if let existing = table.find(records.name.lowercased.wire),
                 existing.isCurrent(records, owner: number)
             {
                 let address = UInt(bitPattern: existing.memory)
-                kept.insert(address)
+                kept.append(address)
                 current.append(address)
                 continue
             }
             let fresh = NameBlock.make(records, owner: number, nameHash: table.nameHash)
             if let existing = table.find(fresh.hash, fresh.namePointer, fresh.nameLength) {
-                kept.insert(UInt(bitPattern: existing.memory))
+                kept.append(UInt(bitPattern: existing.memory))
                 if existing.isIdentical(to: fresh) {
                     fresh.memory.deallocate()
                     current.append(UInt(bitPattern: existing.memory))
@@ -250,10 +252,13 @@ public final class Zone: @unchecked Sendable {
             current.append(UInt(bitPattern: fresh.memory))
             changes += 1
         }
-        for address in old where !kept.contains(address) {
-            guard let memory = UnsafeMutableRawPointer(bitPattern: address) else { continue }
-            table.remove(NameBlock(memory: memory))
-            changes += 1
+        if kept != old {
+            let known = Set(kept)
+            for address in old where !known.contains(address) {
+                guard let memory = UnsafeMutableRawPointer(bitPattern: address) else { continue }
+                table.remove(NameBlock(memory: memory))
+                changes += 1
+            }
         }
         state.owned[number, default: OwnedNames()].blocks = current
         return changes
@@ -262,14 +267,28 @@ public final class Zone: @unchecked Sendable {
     private func replaceReverse(
         _ records: [ReverseRecord], _ number: UInt32, _ state: inout State
     ) -> Int {
-        var byAddress: [IPAddress: [ReverseRecord]] = [:]
-        for record in records { byAddress[record.address, default: []].append(record) }
         let old = state.owned[number]?.reverse ?? []
-        var changes = 0
-        for address in Set(byAddress.keys).union(old) {
-            if replaceReverse(address, byAddress[address] ?? [], number) { changes += 1 }
+        let addresses = records.map(\.address)
+        // Most names have what they should have: only the others are gathered by address.
+        var changed: Set<IPAddress> = []
+        for record in records {
+            let existing = table.find(DNSName(reverse: record.address).wire)
+            if existing?.isSoleContribution(record, of: number) != true {
+                changed.insert(record.address)
+            }
         }
-        state.owned[number, default: OwnedNames()].reverse = Array(byAddress.keys)
+        if addresses != old { changed.formUnion(Set(old).subtracting(addresses)) }
+        var changes = 0
+        if !changed.isEmpty {
+            var own: [IPAddress: [ReverseRecord]] = [:]
+            for record in records where changed.contains(record.address) {
+                own[record.address, default: []].append(record)
+            }
+            for address in changed where replaceReverse(address, own[address] ?? [], number) {
+                changes += 1
+            }
+        }
+        state.owned[number, default: OwnedNames()].reverse = addresses
         return changes
     }
 
@@ -351,7 +370,7 @@ public final class Zone: @unchecked Sendable {
                     RecordSet(
                         type: .ns, timeToLiveSeconds: ttl, data: [server.wire],
                         additionals: configuration.serverAddresses.map {
-                            AdditionalAddress(name: server, address: $0)
+                            AdditionalAddress(record: 0, address: $0)
                         })
                 ]), owner: 0)
         let version = "1.1.0"

@@ -105,40 +105,35 @@ extension Zone {
         var reader = SnapshotReader(
             bytes: UnsafeRawBufferPointer(rebasing: bytes.dropLast(8)), offset: unread.offset)
         reader.align(to: 32)
-        for (number, key) in reader.services() {
+        let services = reader.services()
+        for (number, key) in services {
             state.numbers[key] = number
-            state.owned[number] = OwnedNames()
             state.lastNumber = max(state.lastNumber, number)
         }
+        // By number, which a dictionary for each of the names would make slow.
+        var owned = OwnersByNumber(services.map(\.0))
         var orphans: [NameBlock] = []
         var orphanAddresses: [(IPAddress, UInt32)] = []
         table.forEachBlock { block in
             if block.flags.contains(.reverse) {
-                readReverse(block, &state, &orphanAddresses)
-            } else if block.owner != 0 {
-                if state.owned[block.owner] == nil {
-                    orphans.append(block)
-                } else {
-                    state.owned[block.owner]?.blocks.append(UInt(bitPattern: block.memory))
-                }
+                Self.readReverse(block, &owned, &orphanAddresses)
+            } else if block.owner != 0, !owned.add(block, to: block.owner) {
+                orphans.append(block)
             }
         }
+        for (number, _) in services { state.owned[number] = owned.names(of: number) }
         for block in orphans { table.remove(block) }
         for (address, number) in orphanAddresses { _ = replaceReverse(address, [], number) }
         countServices(&state)
     }
 
-    private func readReverse(
-        _ block: NameBlock, _ state: inout State, _ orphans: inout [(IPAddress, UInt32)]
+    private static func readReverse(
+        _ block: NameBlock, _ owned: inout OwnersByNumber, _ orphans: inout [(IPAddress, UInt32)]
     ) {
         guard let address = DNSName(unchecked: block.name).reverseAddress else { return }
         for index in 0..<block.ownerCount {
             let number = block.contributor(index) & ~NameBlock.chosenMark
-            if state.owned[number] == nil {
-                orphans.append((address, number))
-            } else if state.owned[number]?.reverse.last != address {
-                state.owned[number]?.reverse.append(address)
-            }
+            if !owned.add(address, to: number) { orphans.append((address, number)) }
         }
     }
 
@@ -150,6 +145,45 @@ extension Zone {
         for name in known where state.namespaces[name]?.serviceCount != counts[name] {
             updateNamespace(name, &state) { $0.serviceCount = counts[name] ?? 0 }
         }
+    }
+}
+
+/// The names of each Service while a snapshot is read.
+private struct OwnersByNumber {
+    private var indexes: [UInt32: Int] = [:]
+    private var owned: [Zone.OwnedNames]
+    /// The last one that was looked up: a Service's names are often together.
+    private var last: (number: UInt32, index: Int) = (0, 0)
+
+    init(_ numbers: [UInt32]) {
+        owned = Array(repeating: Zone.OwnedNames(), count: numbers.count)
+        indexes.reserveCapacity(numbers.count)
+        for (index, number) in numbers.enumerated() { indexes[number] = index }
+    }
+
+    private mutating func index(of number: UInt32) -> Int? {
+        if last.number == number, number != 0 { return last.index }
+        guard let index = indexes[number] else { return nil }
+        last = (number, index)
+        return index
+    }
+
+    /// Adds a block; false where no such Service is known.
+    mutating func add(_ block: NameBlock, to number: UInt32) -> Bool {
+        guard let index = index(of: number) else { return false }
+        owned[index].blocks.append(UInt(bitPattern: block.memory))
+        return true
+    }
+
+    /// Adds a reverse name's address; false where no such Service is known.
+    mutating func add(_ address: IPAddress, to number: UInt32) -> Bool {
+        guard let index = index(of: number) else { return false }
+        if owned[index].reverse.last != address { owned[index].reverse.append(address) }
+        return true
+    }
+
+    func names(of number: UInt32) -> Zone.OwnedNames {
+        indexes[number].map { owned[$0] } ?? Zone.OwnedNames()
     }
 }
 

@@ -1,4 +1,5 @@
 public import DNS
+import Dispatch
 import Glibc
 public import NetworkTypes
 import Synchronization
@@ -27,6 +28,7 @@ public final class DNSServer: Sendable {
     private let state: Mutex<State>
     private let log: Mutex<QueryLog>
     let tlsCounters = TLSCounters()
+    private let clock = ServerClock()
 
     private struct QueryLog: Sendable {
         var sink: (@Sendable (DNSQuestion, IPAddress?) -> Void)?
@@ -70,7 +72,7 @@ public final class DNSServer: Sendable {
             let workers = try (0..<count).map { number in
                 try Worker(
                     number: number, configuration: state.configuration,
-                    sockets: opened[number], cookie: secret, loops: loops)
+                    sockets: opened[number], cookie: secret, loops: loops, clock: clock)
             }
             let sink = log.withLock { $0.sink }
             for worker in workers {
@@ -186,11 +188,29 @@ public final class DNSServer: Sendable {
 
     // MARK: - Top talkers
 
-    /// Begins to count clients, or stops and forgets the counts.
-    public func countClients(_ isCounting: Bool) {
+    /// Begins to count clients for `seconds`, or goes on so long; 0 stops and forgets the counts.
+    public func countClients(forSeconds seconds: UInt64) {
         for worker in state.withLock({ $0.workers }) {
-            worker.perform { $0.talkers = isCounting ? TopTalkers() : nil }
+            worker.perform { worker in
+                worker.talkersEndNanoseconds = worker.nowNanoseconds + seconds * 1_000_000_000
+                worker.talkers = seconds > 0 ? worker.talkers ?? TopTalkers() : nil
+            }
         }
+    }
+
+    /// The same as `topTalkers` for threads that may wait; at most a second.
+    func topTalkersNow() -> [TopTalkers.Entry] {
+        let done = DispatchSemaphore(value: 0)
+        let box = TalkerBox()
+        let workers = state.withLock { $0.workers }
+        for worker in workers {
+            worker.perform { worker in
+                box.entries.withLock { $0 += worker.talkers?.ranking ?? [] }
+                done.signal()
+            }
+        }
+        for _ in workers { _ = done.wait(timeout: .now() + 1) }
+        return box.entries.withLock { $0 }.sorted { $0.count > $1.count }
     }
 
     /// The clients that asked most since counting began.
@@ -204,6 +224,19 @@ public final class DNSServer: Sendable {
         return all.sorted { $0.count > $1.count }
     }
 
+    /// Puts the server's time forward and returns when every thread has acted on it; for tests.
+    func passTime(seconds: UInt64) async {
+        clock.advance(seconds: seconds)
+        // The second round begins after the deadlines of the first were looked at.
+        for _ in 0..<2 {
+            for worker in state.withLock({ $0.workers }) {
+                await withCheckedContinuation { continuation in
+                    worker.perform { _ in continuation.resume() }
+                }
+            }
+        }
+    }
+
     var workerMetrics: [WorkerMetrics] { state.withLock { $0.workers.map(\.metrics) } }
 
     // MARK: - Sockets and threads
@@ -215,19 +248,28 @@ public final class DNSServer: Sendable {
     ) throws(SocketError) {
         for place in addresses.indices {
             for thread in sockets.indices {
-                let datagrams = try Sockets.datagramListener(addresses[place])
-                if addresses[place].port == 0 {
-                    addresses[place].port = Sockets.localPort(datagrams)
-                }
-                do {
-                    let streams = try Sockets.streamListener(addresses[place])
-                    sockets[thread].append(
-                        ListenerSockets(
-                            address: addresses[place], datagrams: datagrams, streams: streams))
-                } catch {
-                    close(datagrams)
-                    throw error
-                }
+                let pair = try openPair(addresses[place])
+                addresses[place] = pair.address
+                sockets[thread].append(pair)
+            }
+        }
+    }
+
+    /// Opens one pair. A port that the kernel chose for UDP may be taken in TCP: it is asked for
+    /// another one then, a bounded number of times.
+    private static func openPair(_ address: SocketAddress) throws(SocketError) -> ListenerSockets {
+        var attempts = address.port == 0 ? 32 : 1
+        while true {
+            attempts -= 1
+            var chosen = address
+            let datagrams = try Sockets.datagramListener(address)
+            if address.port == 0 { chosen.port = Sockets.localPort(datagrams) }
+            do {
+                let streams = try Sockets.streamListener(chosen)
+                return ListenerSockets(address: chosen, datagrams: datagrams, streams: streams)
+            } catch {
+                close(datagrams)
+                if attempts == 0 { throw error }
             }
         }
     }
@@ -249,4 +291,9 @@ public final class DNSServer: Sendable {
         }
         return thread
     }
+}
+
+/// Where threads put what they counted.
+private final class TalkerBox: Sendable {
+    let entries = Mutex<[TopTalkers.Entry]>([])
 }

@@ -117,6 +117,12 @@ extension Worker {
 
     private func countTalker(_ index: Int) {
         guard let address = SocketAddress(batch.name(index))?.address else { return }
+        countTalker(address)
+    }
+
+    /// Counts a query, until the time for which counting was asked is over.
+    func countTalker(_ address: IPAddress) {
+        if nowNanoseconds >= talkersEndNanoseconds { talkers = nil }
         talkers?.count(address)
     }
 }

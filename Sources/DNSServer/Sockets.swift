@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import NetworkTypes
+import Synchronization
 
 /// A system call that failed while the server was set up.
 public struct SocketError: Error, Equatable, Sendable, CustomStringConvertible {
@@ -74,7 +75,8 @@ enum Sockets {
         let flags = SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue
         let descriptor = socket(domain(address), Int32(type.rawValue | flags), 0)
         guard descriptor >= 0 else { throw SocketError("open a socket for \(address)") }
-        setOption(descriptor, SOL_SOCKET, PORTOLAN_SO_REUSEPORT, 1)
+        // A port that the kernel chooses must be nobody's, also no sharer's of this user.
+        setOption(descriptor, SOL_SOCKET, PORTOLAN_SO_REUSEPORT, address.port == 0 ? 0 : 1)
         if address.address.family == .ipv4 {
             setOption(descriptor, Int32(IPPROTO_IP), PORTOLAN_IP_FREEBIND, 1)
         } else {
@@ -93,6 +95,7 @@ enum Sockets {
             close(descriptor)
             throw error
         }
+        setOption(descriptor, SOL_SOCKET, PORTOLAN_SO_REUSEPORT, 1)
     }
 
     private static func domain(_ address: SocketAddress) -> Int32 {
@@ -116,6 +119,22 @@ enum Sockets {
         }
         guard result == 0 else { return 0 }
         return SocketAddress(&storage)?.port ?? 0
+    }
+}
+
+/// The time that a server's caches, deadlines and limits go by: the kernel's, which a test may put
+/// forward so that it need not wait.
+final class ServerClock: Sendable {
+    private let offset = Atomic<UInt64>(0)
+
+    @inline(__always)
+    func nanoseconds() -> UInt64 {
+        SystemClock.monotonicNanoseconds() &+ offset.load(ordering: .relaxed)
+    }
+
+    /// Lets time pass.
+    func advance(seconds: UInt64) {
+        offset.wrappingAdd(seconds &* 1_000_000_000, ordering: .relaxed)
     }
 }
 

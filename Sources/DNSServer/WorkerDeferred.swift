@@ -49,24 +49,9 @@ extension Worker {
 
     /// Sends `answer` to a client that waited; SERVFAIL where there is none.
     private func reply(_ client: WaitingClient, _ answer: DNSMessage?, _ source: AnswerSource) {
-        let kept = HeaderFlags.recursionDesired | HeaderFlags.checkingDisabled
-        var response = answer ?? DNSMessage(id: 0, flags: ResponseCode.serverFailure.rawValue)
-        response.id = client.query.id
-        let code = response.flags & HeaderFlags.responseCodeMask
-        response.flags =
-            HeaderFlags.response | HeaderFlags.recursionAvailable | client.query.flags & kept
-            | response.flags & (HeaderFlags.authenticData | HeaderFlags.authoritative) | code
-        response.questions = [client.question]
-        response.additionals.removeAll { $0.type == .opt }
-        var bytes = MessageEncoder.encode(response)
-        let reserve = client.opt?.size ?? 0
-        if bytes.count + reserve > client.limit {
-            response.answers = []
-            response.authorities = []
-            response.additionals = []
-            response.flags |= HeaderFlags.truncated
-            bytes = MessageEncoder.encode(response)
-        }
+        let (bytes, code) = ForwardedAnswer.reply(
+            answer, id: client.query.id, queryFlags: client.query.flags,
+            question: client.question, limit: client.limit, reserve: client.opt?.size ?? 0)
         bytes.withUnsafeBufferPointer { encoded in
             guard let base = encoded.baseAddress else { return }
             memcpy(streamOutput, base, encoded.count)

@@ -184,9 +184,9 @@ extension Worker {
     func takeAnswer(
         _ bytes: UnsafeBufferPointer<UInt8>, _ index: Int, _ exchange: Exchange
     ) {
-        guard let message = try? DNSMessage(decoding: bytes.span),
-            message.flags & HeaderFlags.response != 0, message.id == exchange.id,
-            message.questions == [exchange.key.question]
+        guard
+            let message = ForwardedAnswer.accept(
+                bytes.span, id: exchange.id, question: exchange.key.question)
         else {
             metrics.add(.forwardMismatches, 1)
             if exchange.step == .stream { fail(index, exchange) }

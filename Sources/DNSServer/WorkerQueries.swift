@@ -23,7 +23,7 @@ extension Worker {
             answerBatch(count, listener, zone)
             let lost = batch.send(descriptor)
             if lost > 0 { metrics.add(.sendFailures, UInt64(lost)) }
-            let end = SystemClock.monotonicNanoseconds()
+            let end = currentNanoseconds()
             metrics.observeDurations(end &- nowNanoseconds, count: UInt64(count))
             nowNanoseconds = end
             if count < DatagramBatch.capacity { return }

@@ -151,6 +151,7 @@ extension Worker {
             // A copy, because answering may close this or touch other connections.
             let frame = Array(connection.input[(start + 2)..<(start + 2 + length)])
             start += 2 + length
+            if talkers != nil { countTalker(connection.peer.address) }
             let before = SystemClock.monotonicNanoseconds()
             let answerLength = frame.withUnsafeBufferPointer {
                 answer(

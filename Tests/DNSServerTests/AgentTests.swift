@@ -12,7 +12,8 @@ import Testing
 /// The agent from API objects to answers: informers, controller, zone, server, snapshot.
 @Suite(.offPool) struct AgentTests {
     private static func agent(
-        _ client: ScriptedClient, snapshot: String? = nil, metrics: UInt16? = nil
+        _ client: ScriptedClient, snapshot: String? = nil, metrics: UInt16? = nil,
+        relistSeconds: Int = 1800
     ) throws -> (DNSAgent, UInt16) {
         let port = try freePort()
         let agent = DNSAgent(
@@ -20,7 +21,8 @@ import Testing
             configuration: DNSAgent.Configuration(
                 listenAddresses: [SocketAddress(.v4(0x7F00_0001), port: port)],
                 snapshotPath: snapshot,
-                metricsAddress: metrics.map { SocketAddress(.v4(0x7F00_0001), port: $0) }))
+                metricsAddress: metrics.map { SocketAddress(.v4(0x7F00_0001), port: $0) },
+                relistSeconds: relistSeconds))
         return (agent, port)
     }
 
@@ -97,6 +99,83 @@ import Testing
             try await soon("the lists replace the snapshot") {
                 try Self.dig(port, "new.default.svc.cluster.local") == "10.96.1.2"
                     && Self.dig(port, "web.default.svc.cluster.local").isEmpty
+            }
+        }
+    }
+
+    /// The value of a metric without labels.
+    private static func metric(_ agent: DNSAgent, _ name: String) -> Double? {
+        let line = agent.metricsText().split(separator: "\n").first { $0.hasPrefix(name + " ") }
+        return line.flatMap { $0.split(separator: " ").last }.flatMap { Double($0) }
+    }
+
+    @Test func anOutageIsAnsweredThroughAndShown() async throws {
+        let client = ScriptedClient()
+        client.put(.services, ScriptedClient.service("web", clusterIP: "10.96.1.1"))
+        let (agent, port) = try Self.agent(client)
+        try await Self.running(agent) {
+            #expect(try Self.dig(port, "web.default.svc.cluster.local") == "10.96.1.1")
+            #expect(Self.metric(agent, "portolan_dns_staleness_seconds") == 0)
+            client.setReachable(false)
+            try await soon("the gauge rises") {
+                (Self.metric(agent, "portolan_dns_staleness_seconds") ?? 0) > 0
+            }
+            #expect(try Self.dig(port, "web.default.svc.cluster.local") == "10.96.1.1")
+            client.put(.services, ScriptedClient.service("web", clusterIP: "10.96.1.2"))
+            client.setReachable(true)
+            try await soon("what changed meanwhile is seen") {
+                try Self.dig(port, "web.default.svc.cluster.local") == "10.96.1.2"
+            }
+            #expect(Self.metric(agent, "portolan_dns_staleness_seconds") == 0)
+        }
+    }
+
+    @Test func everythingIsListedAnewNowAndThen() async throws {
+        let client = ScriptedClient()
+        let (agent, port) = try Self.agent(client, relistSeconds: 1)
+        try await Self.running(agent) {
+            // A watch that is open and says nothing (coredns#3879).
+            client.put(.namespaces, ScriptedClient.namespace("silent"), tellingWatchers: false)
+            try await soon("the namespace is found") {
+                try Command.check([
+                    "dig", "@127.0.0.1", "-p", "\(port)", "silent.svc.cluster.local",
+                ]).output.contains("status: NOERROR")
+            }
+        }
+    }
+
+    @Test func changesOfEndpointsAreTimed() async throws {
+        let client = ScriptedClient()
+        client.put(.services, ScriptedClient.service("web", clusterIP: "10.96.1.1"))
+        let metrics = try freePort()
+        let (agent, _) = try Self.agent(client, metrics: metrics)
+        try await Self.running(agent) {
+            guard case .object(var slice) = ScriptedClient.slice("web-1", of: "web", ["10.2.0.1"]),
+                case .object(var metadata)? = slice["metadata"]
+            else { throw TestFailure("no slice") }
+            metadata["annotations"] = [
+                "endpoints.kubernetes.io/last-change-trigger-time": .string("\(Timestamp.now)")
+            ]
+            slice["metadata"] = .object(metadata)
+            client.put(.endpointSlices, .object(slice))
+            let name = "coredns_kubernetes_dns_programming_duration_seconds_count"
+            try await soon("the change is counted") {
+                agent.metricsText().contains("\(name){service_kind=\"cluster_ip\"} 1")
+            }
+        }
+    }
+
+    @Test func busyClientsAreShownOnRequest() async throws {
+        let client = ScriptedClient()
+        client.put(.pods, ScriptedClient.pod("asker", "127.0.0.1"))
+        let metrics = try freePort()
+        let (agent, port) = try Self.agent(client, metrics: metrics)
+        try await Self.running(agent) {
+            let page = ["curl", "-s", "http://127.0.0.1:\(metrics)/clients"]
+            #expect(try Command.check(page).output.contains("counted from now on"))
+            try await soon("the client is shown with its pod") {
+                _ = try Self.dig(port, "web.default.svc.cluster.local", "+tcp")
+                return try Command.check(page).output.contains("\t127.0.0.1\tdefault/asker")
             }
         }
     }

@@ -26,7 +26,7 @@ final class ScriptedClient: KubernetesClient {
         }
     }
 
-    func put(_ resource: Resource, _ object: JSONValue) {
+    func put(_ resource: Resource, _ object: JSONValue, tellingWatchers: Bool = true) {
         state.withLock { state in
             state.revision += 1
             let stamped = Self.stamp(object, state.revision)
@@ -34,7 +34,7 @@ final class ScriptedClient: KubernetesClient {
             let isNew = state.objects[resource]?[key] == nil
             state.objects[resource, default: [:]][key] = stamped
             let event = WatchEvent(type: isNew ? .added : .modified, object: stamped)
-            for (watched, watcher) in state.watchers where watched == resource {
+            for (watched, watcher) in state.watchers where watched == resource && tellingWatchers {
                 watcher.yield(event)
             }
         }

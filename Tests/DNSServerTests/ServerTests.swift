@@ -194,7 +194,7 @@ import Testing
 
     @Test func clientsAreCountedOnRequest() async throws {
         let fixture = try ServerFixture()
-        fixture.server.countClients(true)
+        fixture.server.countClients(forSeconds: 60)
         let client = try RawClient(fixture.address)
         for id in 0..<20 {
             client.send(try queryBytes("web.default.svc.cluster.local", id: UInt16(id)))

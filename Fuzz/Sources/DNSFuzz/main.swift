@@ -2,9 +2,10 @@ import DNS
 import Glibc
 import NetworkTypes
 
-// Feeds the query parser, the message decoder and the zone with COUNT mutated packets, made from a
-// seed, and checks what must hold of each: no crash, no answer longer than its limit, every answer
-// decodes and repeats the question, every decoded message encodes and decodes to itself.
+// Feeds the query parser, the message decoder, the zone and the forwarder's judgement of answers
+// with COUNT mutated packets, made from a seed, and checks what must hold of each: no crash, no
+// answer longer than its limit, every answer decodes and repeats the question, every decoded message
+// encodes and decodes to itself, what is taken from upstream answers what was asked.
 //
 //     DNSFuzz [COUNT] [SEED] [CORPUS-DIRECTORY]
 //
@@ -20,7 +21,9 @@ var failures = 0
 
 for packet in storedPackets() { run(packet) }
 for _ in 0..<count { run(fuzzer.next()) }
-print("\(count) packets, seed \(seed): \(failures) broke a rule, \(fuzzer.answered) were answered")
+print(
+    "\(count) packets, seed \(seed): \(failures) broke a rule, \(fuzzer.answered) were answered, "
+        + "\(fuzzer.forwarded) taken from upstream")
 if failures > 0 { exit(1) }
 
 @MainActor func run(_ packet: [UInt8]) {
@@ -57,6 +60,7 @@ struct Fuzzer {
     private let name = UnsafeMutablePointer<UInt8>.allocate(capacity: 264)
     private let seeds: [[UInt8]]
     private(set) var answered = 0
+    private(set) var forwarded = 0
 
     init(seed: UInt64) {
         state = seed
@@ -144,7 +148,27 @@ struct Fuzzer {
                 return nil
             }
         }
-        return checkAnswer(packet)
+        return checkForwarded(packet) ?? checkAnswer(packet)
+    }
+
+    /// What a forwarder that asked for www.example.com under ID 7 makes of `packet`.
+    private mutating func checkForwarded(_ packet: [UInt8]) -> String? {
+        let question = DNSQuestion(name: DNSName("www.example.com") ?? .root, type: .a)
+        guard let message = ForwardedAnswer.accept(packet.span, id: 7, question: question) else {
+            return nil
+        }
+        forwarded += 1
+        guard message.id == 7, message.questions == [question] else {
+            return "an answer to another question is taken"
+        }
+        let limit = 512 + random(4000)
+        let (bytes, _) = ForwardedAnswer.reply(
+            message, id: 9, queryFlags: 0x0100, question: question, limit: limit, reserve: 11)
+        guard bytes.count + 11 <= limit else { return "forwarded \(bytes.count) over \(limit)" }
+        guard let reply = try? DNSMessage(decoding: bytes.span), reply.id == 9,
+            reply.questions == [question]
+        else { return "what is forwarded does not decode" }
+        return nil
     }
 
     private mutating func checkAnswer(_ packet: [UInt8]) -> String? {

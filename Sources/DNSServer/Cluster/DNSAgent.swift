@@ -194,8 +194,24 @@ public final class DNSAgent: Sendable {
         return server.metricsText(programming: controller.programmingDurations) + text.text
     }
 
+    /// The clients that ask most. The first call begins to count; counting goes on for ten minutes
+    /// after the last one.
+    private func clientsText() -> String {
+        let entries = server.topTalkersNow()
+        server.countClients(forSeconds: 600)
+        guard !entries.isEmpty else {
+            return "Clients are counted from now on: ask again in a while.\n"
+        }
+        let names = controller.clientNames
+        let rows = entries.prefix(64).map { entry in
+            "\(entry.count)\t\(entry.address)\t\(names[entry.address].map(\.description) ?? "-")\n"
+        }
+        return "QUERIES\tCLIENT\tPOD\n" + rows.joined()
+    }
+
     private func page(_ path: String) -> MetricsEndpoint.Page? {
         switch path {
+        case "/clients": .init(status: 200, body: clientsText())
         case "/metrics": .init(status: 200, body: metricsText())
         case "/health", "/healthz", "/livez": .init(status: 200, body: "OK")
         case "/ready", "/readyz":

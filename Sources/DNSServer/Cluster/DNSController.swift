@@ -55,6 +55,17 @@ public final class DNSController: Sendable {
     /// How long changes took, from the endpoint's change to the zone.
     public var programmingDurations: ProgrammingDurations { state.withLock { $0.durations } }
 
+    /// The pods of this node by address, for naming clients.
+    var clientNames: [IPAddress: ObjectKey] {
+        state.withLock { state in
+            var names: [IPAddress: ObjectKey] = [:]
+            for (key, addresses) in state.clients {
+                for address in addresses { names[address] = key }
+            }
+            return names
+        }
+    }
+
     /// How many changes have been taken; for whoever writes snapshots.
     public var changeCount: UInt64 { state.withLock { $0.changeCount } }
 
