@@ -165,7 +165,11 @@ extension KubeProxyConfiguration {
                     throw KubeProxyConfigurationError(
                         field: "conntrack.\(name)", message: "must be a number, 0 or more")
                 }
-                if name == "min" { conntrackMinimum = count } else { conntrackMaximumPerCore = count }
+                if name == "min" {
+                    conntrackMinimum = count
+                } else {
+                    conntrackMaximumPerCore = count
+                }
             } else {
                 warnings.append("conntrack.\(name) is not a field of KubeProxyConfiguration")
             }

@@ -97,14 +97,13 @@ final class ProxyEngine {
         compileDirty(&changes)
         guard !changes.isEmpty else { return finish(changes) }
         for transaction in changes.transactions(planner.ruleset) {
-            try backend.apply(transaction)
-            statistics.transactionCount += 1
-            statistics.changedElementCount += transaction.changeCount
+            try apply(transaction)
         }
         finish(changes)
     }
 
     private func compileDirty(_ changes: inout PlannedChanges) {
+        if dirty.count > planner.services.count { planner.reserveCapacity(dirty.count) }
         for key in dirty {
             let rules = services[key].flatMap {
                 compiler.compile(
@@ -151,12 +150,19 @@ final class ProxyEngine {
             ruleset.add(dispatch, number, to: &frame)
         }
         try apply(frame)
+        let ahead = ApplyAhead(backend)
         var chunk = ElementChunk()
+        func send() throws {
+            let transaction = chunk.take(ruleset)
+            try ahead.apply(transaction)
+            count(transaction)
+        }
         try planner.forEachFrontend(family) { elements in
             chunk.append(elements)
-            if chunk.count >= Self.chunkLimit { try apply(chunk.take(ruleset)) }
+            if chunk.count >= Self.chunkLimit { try send() }
         }
-        try apply(chunk.take(ruleset))
+        try send()
+        try ahead.finish()
         var last = Transaction()
         ruleset.addFrame(refusesUnknown: true, to: &last)
         try apply(last)
@@ -185,6 +191,10 @@ final class ProxyEngine {
 
     private func apply(_ transaction: Transaction) throws {
         try backend.apply(transaction)
+        count(transaction)
+    }
+
+    private func count(_ transaction: Transaction) {
         statistics.transactionCount += 1
         statistics.changedElementCount += transaction.changeCount
     }
@@ -299,9 +309,10 @@ final class ProxyEngine {
     private func reconcileAllFlows() throws {
         var frontends: [Frontend: Set<Backend>] = [:]
         for (key, rules) in planner.services {
-            for (port, frontend) in rules.frontends
-            where port.port.transport == .udp && planner.owners[frontend.frontend] == key {
-                frontends[frontend.frontend] = Set(port.slots).union(port.retained)
+            for port in rules.ports where port.port.transport == .udp {
+                for frontend in port.frontends where planner.owners[frontend.frontend] == key {
+                    frontends[frontend.frontend] = Set(port.slots).union(port.retained)
+                }
             }
         }
         try deleteFlows(frontends)

@@ -211,8 +211,8 @@ final class ProxyWatcher: Sendable {
         let isLiberal = kubeProxy.isTCPLiberal ?? true
         parameters.append(
             ("net/netfilter/nf_conntrack_tcp_be_liberal", isLiberal ? "1" : "0"))
-        if let limit = kubeProxy.conntrackLimit(processorCount: sysconf(Int32(_SC_NPROCESSORS_ONLN)))
-        {
+        let processors = sysconf(Int32(_SC_NPROCESSORS_ONLN))
+        if let limit = kubeProxy.conntrackLimit(processorCount: processors) {
             // The kernel lets only the machine's own namespace set it; elsewhere this is a warning.
             parameters.append(("net/netfilter/nf_conntrack_max", "\(limit)"))
         }

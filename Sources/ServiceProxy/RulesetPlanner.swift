@@ -57,6 +57,10 @@ struct RulesetPlanner: Sendable {
         // Kept as sums, so that a change costs the same however many Services there are.
         healthChecks[key] = rules?.healthCheck
         localGaps.replace(old?.portsWithoutLocalEndpoints, by: rules?.portsWithoutLocalEndpoints)
+        guard old != nil else {
+            if let rules { add(rules, for: key, &changes) }
+            return
+        }
         let before = Self.byFrontend(old)
         let after = Self.byFrontend(rules)
         for (frontend, entry) in before where after[frontend] == nil {
@@ -76,6 +80,24 @@ struct RulesetPlanner: Sendable {
         let newLocals = Set(rules?.hairpinAddresses ?? [])
         for address in newLocals.subtracting(oldLocals) { useHairpin(address, &changes) }
         for address in oldLocals.subtracting(newLocals) { dropHairpin(address, &changes) }
+    }
+
+    /// Adds a Service that was not there: at a start that is every one.
+    private mutating func add(
+        _ rules: ProxyRules, for key: ObjectKey, _ changes: inout PlannedChanges
+    ) {
+        for port in rules.ports {
+            for frontend in port.frontends where owners[frontend.frontend] != key {
+                claim(frontend.frontend, Entry(rules: frontend, port: port), for: key, &changes)
+            }
+        }
+        for address in rules.hairpinAddresses { useHairpin(address, &changes) }
+    }
+
+    /// Makes room for so many Services more, so that tables need not grow again and again.
+    mutating func reserveCapacity(_ count: Int) {
+        services.reserveCapacity(services.count + count)
+        owners.reserveCapacity(owners.count + count)
     }
 
     /// Every element that should be there now.
@@ -221,7 +243,9 @@ struct RulesetPlanner: Sendable {
     private mutating func add(_ entry: Entry, _ changes: inout PlannedChanges) {
         guard families.contains(entry.rules.frontend.family) else { return }
         use(entry.rules, &changes)
-        for (id, value) in elements(entry) { changes.elements.add(id, value) }
+        if changes.elements.isKept {
+            for (id, value) in elements(entry) { changes.elements.add(id, value) }
+        }
         changes.noteFlows(entry.rules.frontend, old: nil, new: entry.port)
     }
 

@@ -40,8 +40,8 @@ struct ServiceCompiler: Sendable {
             portsWithoutLocalEndpoints: .init())
         var localAddresses: Set<IPAddress> = []
         var localEndpoints: Set<IPAddress> = []
-        for family in Set(service.clusterIPs.map(\.family)).sorted(by: { $0.rawValue < $1.rawValue }
-        ) {
+        for family in IPAddress.Family.allCases
+        where service.clusterIPs.contains(where: { $0.family == family }) {
             let slices = slices.filter { $0.addressType == family.rawValue }
             for port in service.ports {
                 let selection = EndpointSelection(
@@ -77,7 +77,7 @@ struct ServiceCompiler: Sendable {
         var rules = PortRules(
             family: family, port: port.protocolPort, name: port.name, slots: slots.slots,
             retained: port.transport == .udp
-                ? selection.serving.subtracting(slots.slots).sorted() : [],
+                ? Set(selection.serving).subtracting(slots.slots).sorted() : [],
             hairpinBackends: [], frontends: [])
         let builder = FrontendBuilder(
             service: service, selection: selection, local: slots.localRange,
@@ -111,14 +111,14 @@ struct ServiceCompiler: Sendable {
         }
         rules.hairpinBackends =
             rules.frontends.contains { $0.shortCircuit != nil }
-            ? slots.slots.sorted() : selection.onThisNode.intersection(slots.slots).sorted()
+            ? slots.slots.sorted() : selection.onThisNode.filter(slots.slots.contains)
         return rules
     }
 
     /// The endpoints that slices give for a port. A slice's port belongs to the Service port of
     /// its name; where an address is in two slices, the entry that is ready counts.
     private func candidates(of port: ServicePort, in slices: [EndpointSlice]) -> [Candidate] {
-        var candidates: [Backend: Candidate] = [:]
+        var candidates: [Candidate] = []
         for slice in slices {
             for slicePort in slice.ports
             where slicePort.name == port.name && slicePort.transport == port.transport
@@ -127,12 +127,20 @@ struct ServiceCompiler: Sendable {
                 for endpoint in slice.endpoints {
                     guard let address = endpoint.addresses.first else { continue }
                     let backend = Backend(address: address, port: slicePort.port)
-                    if let present = candidates[backend], present.endpoint.isReady { continue }
-                    candidates[backend] = Candidate(backend: backend, endpoint: endpoint)
+                    candidates.append(Candidate(backend: backend, endpoint: endpoint))
                 }
             }
         }
-        return Array(candidates.values)
+        // The ready one first, so that it is the one kept.
+        candidates.sort {
+            ($0.backend, $0.endpoint.isReady ? 0 : 1) < ($1.backend, $1.endpoint.isReady ? 0 : 1)
+        }
+        var last: Backend?
+        candidates.removeAll { candidate in
+            defer { last = candidate.backend }
+            return candidate.backend == last
+        }
+        return candidates
     }
 
     /// The sources of one family that `loadBalancerSourceRanges` or its annotation allow; nil where

@@ -10,7 +10,7 @@ import Testing
 
 /// Random clusters, random changes: after each, every packet must meet in the tables what the model
 /// says, and the tables must be what a fresh start would have made.
-@Suite struct PropertyTests {
+@Suite(.offPool) struct PropertyTests {
     @Test(arguments: 1...6) func packetsMeetWhatTheModelSays(seed: UInt64) throws {
         var world = RandomWorld(seed: seed)
         let draw = Draw()

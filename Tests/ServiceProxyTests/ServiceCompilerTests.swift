@@ -184,9 +184,9 @@ import Testing
     }
 
     @Test func endpointsKeepTheirSlots() {
-        func backends(_ numbers: ClosedRange<Int>) -> Set<Backend> { set(Array(numbers)) }
-        func set(_ numbers: [Int]) -> Set<Backend> {
-            Set(numbers.map { Backend(address: .v4(UInt32($0)), port: 80) })
+        func backends(_ numbers: ClosedRange<Int>) -> [Backend] { set(Array(numbers)) }
+        func set(_ numbers: [Int]) -> [Backend] {
+            numbers.map { Backend(address: .v4(UInt32($0)), port: 80) }.sorted()
         }
         let first = SlotAssignment(local: [], cluster: backends(1...10), previous: [])
         #expect(first.slots.map { Int($0.address.numericValue) } == Array(1...10))

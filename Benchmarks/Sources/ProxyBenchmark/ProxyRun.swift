@@ -71,7 +71,11 @@ struct ProxyRun {
                 number, endpointCount, generation: change / serviceCount + 1, revision: revision)
             let start = now()
             api.send(slice)
-            while agent.programmedRevisions.endpointSlices < revision { await Task.yield() }
+            // Waits asleep: the agent's threads have the processors.
+            guard
+                await agent.waitUntilProgrammed(
+                    ProgrammedRevisions(endpointSlices: revision), timeoutMilliseconds: 10_000)
+            else { continue }
             latencies.append(now() - start)
         }
         return latencies.sorted()
