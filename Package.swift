@@ -233,7 +233,11 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
         .testTarget(
-            name: "EndToEndTests", dependencies: ["JSON", "NetworkTypes", "TestSupport"],
+            name: "EndToEndTests",
+            dependencies: [
+                "JSON", "KubernetesAPI", "NFTables", "Netlink", "NetworkTypes", "ServiceProxy",
+                "TestSupport",
+            ],
             swiftSettings: settings),
     ]
 )

@@ -24,6 +24,7 @@ let package = Package(
                 .product(name: "NetworkTypes", package: "portolan"),
             ],
             swiftSettings: settings),
+        .executableTarget(name: "PathBenchmark", swiftSettings: settings),
         .executableTarget(
             name: "ProxyBenchmark",
             dependencies: [

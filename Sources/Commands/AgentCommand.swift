@@ -5,6 +5,7 @@ import Informer
 import KubernetesAPI
 import Logging
 import NetworkTypes
+import ServiceProxy
 
 /// `portolan agent`: proxy, DNS and speaker of a node of any cluster, in place of kube-proxy,
 /// CoreDNS and MetalLB: the same as in a virtual node, without pods. One of the agents gives
@@ -50,6 +51,10 @@ struct AgentCommand: AsyncParsableCommand {
     @Option(help: "The name of the kernel's tables.")
     var tableName = "portolan"
 
+    @Option(
+        help: "A file with a KubeProxyConfiguration; the ConfigMap kube-proxy holds by default.")
+    var proxyConfig: String?
+
     @Flag(inversion: .prefixedNo, help: "Program Services into the kernel.")
     var proxy = true
 
@@ -69,6 +74,7 @@ struct AgentCommand: AsyncParsableCommand {
         let logger = Logging.logger("portolan.agent")
         let name = try resolvedNodeName
         try FileSystem.makeDirectory(dataDir, mode: 0o700)
+        let kubeProxy = try proxyConfig.map(Self.readProxyConfiguration)
         let configuration =
             try kubeconfig.map(ClientConfiguration.init(kubeconfigPath:))
             ?? ClientConfiguration.inCluster()
@@ -76,7 +82,8 @@ struct AgentCommand: AsyncParsableCommand {
         try await client.shutDownAfter {
             let facts = try await AgentFacts.gather(
                 self, nodeName: name, client: client, logger: logger)
-            try await serve(facts, nodeName: name, client: client, logger: logger)
+            try await serve(
+                facts, nodeName: name, kubeProxy: kubeProxy, client: client, logger: logger)
         }
     }
 
@@ -100,15 +107,28 @@ struct AgentCommand: AsyncParsableCommand {
         return roles
     }
 
+    /// Reads the file at once, so that a slip in it ends the agent before it touches anything.
+    private static func readProxyConfiguration(_ path: String) throws -> KubeProxyConfiguration {
+        guard let bytes = FileSystem.read(path) else {
+            throw CommandFailure("--proxy-config \(path) cannot be read")
+        }
+        do {
+            return try KubeProxyConfiguration(yaml: String(decoding: bytes, as: UTF8.self))
+        } catch {
+            throw CommandFailure("--proxy-config \(path): \(error)")
+        }
+    }
+
     private func serve(
-        _ facts: AgentFacts, nodeName: String, client: RemoteClient, logger: Logger
+        _ facts: AgentFacts, nodeName: String, kubeProxy: KubeProxyConfiguration?,
+        client: RemoteClient, logger: Logger
     ) async throws {
         let link = try interface ?? LocalAddresses.link(of: facts.address)
         let settings = NodeAgents.Settings(
             nodeName: nodeName, address: facts.address, interface: link,
             podCIDRs: podCidr, serviceCIDRs: facts.serviceCIDRs, clusterDNS: facts.clusterDNS,
             clusterDomain: clusterDomain, forwarder: forwarder, dataDirectory: dataDir,
-            tableName: tableName, roles: roles)
+            tableName: tableName, roles: roles, kubeProxyConfiguration: kubeProxy)
         // The server needs the address to listen at; without it nobody is to send here.
         if dns, let address = facts.clusterDNS { try LocalAddresses.addToLoopback(address) }
         defer {

@@ -33,6 +33,8 @@ struct NodeAgents: Sendable {
         var dataDirectory: String
         var tableName: String
         var roles: Set<Role> = [.proxy, .dns, .speaker]
+        /// The proxy's configuration; nil to follow the ConfigMap kube-system/kube-proxy.
+        var kubeProxyConfiguration: KubeProxyConfiguration?
     }
 
     private let cache: ClusterCache
@@ -73,6 +75,8 @@ struct NodeAgents: Sendable {
         configuration.nodeName = settings.nodeName
         configuration.serviceCIDRs = settings.serviceCIDRs
         configuration.podCIDRs = settings.podCIDRs
+        configuration.kubeProxyConfiguration = settings.kubeProxyConfiguration
+        configuration.followsConfigMap = settings.kubeProxyConfiguration == nil
         if settings.roles.contains(.dns), let address = settings.clusterDNS {
             configuration.locallyServedAddresses = [address]
         }

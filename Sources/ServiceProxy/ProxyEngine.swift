@@ -104,14 +104,11 @@ final class ProxyEngine {
 
     private func compileDirty(_ changes: inout PlannedChanges) {
         if dirty.count > planner.services.count { planner.reserveCapacity(dirty.count) }
-        for key in dirty {
-            let rules = services[key].flatMap {
-                compiler.compile(
-                    $0, slices: (slices[key] ?? [:]).values, previous: planner.services[key])
-            }
-            planner.set(rules, for: key, &changes)
-        }
+        // Only their own earlier rules: to hold all of them here would copy all at the first change.
+        let job = CompilationJob(
+            dirty.map { ($0, planner.services[$0]) }, compiler, services: services, slices: slices)
         dirty = []
+        job.forEachResult { planner.set($1, for: $0, &changes) }
     }
 
     /// Loads everything, into tables that are there already where that is possible: their rules

@@ -109,8 +109,14 @@ final class ProxyWorker: @unchecked Sendable {
         var nextAudit = monotonicNanoseconds() + UInt64(auditPeriodSeconds) * 1_000_000_000
         var retry: UInt64?
         var failures = 0
+        var hasGarbage = false
         while true {
             let deadline = min(nextAudit, retry ?? .max)
+            if hasGarbage {
+                // What a start or an audit took is many times what stays.
+                portolan_malloc_trim()
+                hasGarbage = false
+            }
             waitForWork(until: deadline)
             let taken = inbox.withLock { inbox in
                 defer {
@@ -127,6 +133,7 @@ final class ProxyWorker: @unchecked Sendable {
             }
             let isDue = retry.map { $0 <= monotonicNanoseconds() } ?? true
             if taken.isComplete, engine.hasWork, isDue {
+                hasGarbage = !engine.isLoaded
                 if flush(taken) {
                     retry = nil
                     failures = 0
@@ -141,6 +148,7 @@ final class ProxyWorker: @unchecked Sendable {
             if monotonicNanoseconds() >= nextAudit {
                 let start = monotonicNanoseconds()
                 if taken.isComplete, retry == nil { audit() }
+                hasGarbage = true
                 // Changes wait while an audit runs: it takes a two-hundredth of the time at most.
                 let end = monotonicNanoseconds()
                 nextAudit =

@@ -58,13 +58,51 @@ struct Objects {
 }
 
 /// kube-proxy's nftables layout (1.36): a chain a Service, an anonymous map of its endpoints, one
-/// map of all Services.
+/// map of all Services, and its base chains with what they look up.
 struct ChainPerService {
     var count: Int
     var endpointCount: Int
 
+    private static let checks = [
+        "set cluster-ips {", "type ipv4_addr", "}", "set nodeport-ips {", "type ipv4_addr", "}",
+        "map no-endpoint-services {", "type ipv4_addr . inet_proto . inet_service : verdict", "}",
+        "map no-endpoint-nodeports {", "type inet_proto . inet_service : verdict", "}",
+        "map firewall-ips {", "type ipv4_addr . inet_proto . inet_service : verdict", "}",
+        "map service-nodeports {", "type inet_proto . inet_service : verdict", "}",
+        "chain mark-for-masquerade {", "meta mark set meta mark or 0x4000", "}",
+        "chain masquerading {", "meta mark & 0x4000 == 0 return",
+        "meta mark set meta mark xor 0x4000", "masquerade fully-random", "}",
+        "chain nodeport-endpoints-check {",
+        "ip daddr @nodeport-ips meta l4proto . th dport vmap @no-endpoint-nodeports", "}",
+        "chain service-endpoints-check {",
+        "ip daddr . meta l4proto . th dport vmap @no-endpoint-services", "}",
+        "chain firewall-check {", "ip daddr . meta l4proto . th dport vmap @firewall-ips", "}",
+        "chain cluster-ips-check {", "ip daddr @cluster-ips reject", "}",
+    ]
+
+    private static let baseChains = [
+        ("filter-prerouting", "prerouting", "-110", ["ct state new jump firewall-check"]),
+        (
+            "filter-input", "input", "-110",
+            [
+                "ct state new jump nodeport-endpoints-check",
+                "ct state new jump service-endpoints-check",
+            ]
+        ),
+        (
+            "filter-forward", "forward", "-110",
+            [
+                "ct state new jump service-endpoints-check",
+                "ct state new jump cluster-ips-check",
+            ]
+        ),
+        ("nat-prerouting", "prerouting", "-100", ["jump services"]),
+        ("nat-output", "output", "-100", ["jump services"]),
+        ("nat-postrouting", "postrouting", "100", ["jump masquerading"]),
+    ]
+
     func print() {
-        var lines = ["table ip kube-proxy {", "chain mark-for-masquerade {", "}"]
+        var lines = ["table ip kube-proxy {"] + Self.checks
         for number in 0..<count {
             let endpoints = (0..<endpointCount).map {
                 "\($0) : \(Objects.endpoint(number, $0, of: endpointCount)) . 8080"
@@ -83,9 +121,17 @@ struct ChainPerService {
         }
         lines += [
             "elements = { " + elements.joined(separator: ", ") + " }", "}",
-            "chain nat-prerouting {", "type nat hook prerouting priority -100;",
-            "ip daddr . meta l4proto . th dport vmap @service-ips", "}", "}",
+            "chain services {", "ip daddr . meta l4proto . th dport vmap @service-ips",
+            "ip daddr @nodeport-ips meta l4proto . th dport vmap @service-nodeports", "}",
         ]
+        for (name, hook, priority, rules) in Self.baseChains {
+            lines += [
+                "chain \(name) {",
+                "type \(name.prefix { $0 != "-" }) hook \(hook) priority \(priority);",
+            ]
+            lines += rules + ["}"]
+        }
+        lines.append("}")
         Swift.print(lines.joined(separator: "\n"))
     }
 }

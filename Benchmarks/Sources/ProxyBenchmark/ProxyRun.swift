@@ -19,9 +19,30 @@ struct ProxyRun {
         self.changeCount = changeCount
     }
 
-    func measure() async {
+    /// Programs the namespace and ends; the rules outlive the agent. The Service in the middle has
+    /// one endpoint, the one given, and its cluster IP is printed.
+    func program(to address: String, _ port: Int) async {
         let api = ListedAPI(serviceCount, endpointCount)
-        let log = LoadTime()
+        let target = serviceCount / 2
+        let agent = makeAgent(api, LoadTime())
+        let run = Task { try await agent.run() }
+        await agent.waitUntilReady()
+        var slice = Objects.slice(target, 0, generation: 0, revision: 2)
+        slice["endpoints"] = [["addresses": [.string(address)], "nodeName": "node-0"]]
+        slice["ports"] = [["name": "http", "port": .integer(Int64(port)), "protocol": "TCP"]]
+        api.send(slice)
+        let isThere = await agent.waitUntilProgrammed(
+            ProgrammedRevisions(endpointSlices: 2), timeoutMilliseconds: 10_000)
+        run.cancel()
+        _ = await run.result
+        guard isThere else {
+            print("the Service was not programmed")
+            exit(1)
+        }
+        print(Objects.clusterIP(target))
+    }
+
+    private func makeAgent(_ api: ListedAPI, _ log: LoadTime) -> ProxyAgent {
         var configuration = ProxyAgent.Configuration()
         configuration.families = [.ipv4]
         configuration.serviceCIDRs = [Prefix(.v4(0x0A60_0000), length: 12)].compactMap(\.self)
@@ -32,7 +53,13 @@ struct ProxyRun {
         configuration.setsSysctls = false
         var logger = Logger(label: "benchmark") { _ in log }
         logger.logLevel = .info
-        let agent = ProxyAgent(client: api, configuration: configuration, logger: logger)
+        return ProxyAgent(client: api, configuration: configuration, logger: logger)
+    }
+
+    func measure() async {
+        let api = ListedAPI(serviceCount, endpointCount)
+        let log = LoadTime()
+        let agent = makeAgent(api, log)
         await withTaskGroup(of: Void.self) { group in
             group.addTask {
                 do {

@@ -1,8 +1,9 @@
-/* Descriptors for events: epoll, eventfd, signalfd, timerfd, memfd, inotify. */
+/* Descriptors for events: epoll, eventfd, signalfd, timerfd, memfd, inotify; memory given back. */
 #ifndef CLINUX_FILES_H
 #define CLINUX_FILES_H
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -29,5 +30,8 @@ static const unsigned int PORTOLAN_MFD_ALLOW_SEALING = 2;
 static inline int portolan_memfd_create(const char *name, unsigned int flags) {
     return (int)syscall(SYS_memfd_create, name, flags);
 }
+
+/* Gives memory that was freed back to the kernel; the C library keeps most of it otherwise. */
+static inline int portolan_malloc_trim(void) { return malloc_trim(0); }
 
 #endif
