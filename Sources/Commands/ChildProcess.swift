@@ -31,6 +31,9 @@ struct ChildProcess: Sendable {
         posix_spawn_file_actions_addopen(&actions, 1, logPath, O_WRONLY | O_CREAT | O_APPEND, 0o600)
         posix_spawn_file_actions_adddup2(&actions, 1, 2)
         if let readyDescriptor { posix_spawn_file_actions_adddup2(&actions, readyDescriptor, 3) }
+        // The sockets on which this process listens are not its children's: they would keep the
+        // ports taken after its end.
+        posix_spawn_file_actions_addclosefrom_np(&actions, readyDescriptor == nil ? 3 : 4)
 
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)

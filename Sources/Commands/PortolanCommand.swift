@@ -1,4 +1,5 @@
 public import ArgumentParser
+import CLinux
 import Glibc
 import Netlink
 
@@ -21,6 +22,8 @@ public struct PortolanCommand: AsyncParsableCommand {
     /// Runs the program: parses the arguments, runs the subcommand, and exits with its code. A
     /// failure is one line on standard error.
     public static func start(_ arguments: [String]) async -> Never {
+        // Measured with 10,000 Services and 100,000 endpoints: 200 MiB instead of 249.
+        portolan_limit_malloc_arenas(2)
         do {
             var command = try parseAsRoot(Array(arguments.dropFirst()))
             if var command = command as? any AsyncParsableCommand {

@@ -1,5 +1,6 @@
 import APIServer
 import ArgumentParser
+import CLinux
 import Glibc
 import Informer
 import KubernetesAPI
@@ -125,6 +126,8 @@ struct Standalone: Sendable {
                 await progress.waitForAll()
                 await NodeReadiness.wait(for: topology.nodes.map(\.name), plane)
                 guard !Task.isCancelled else { return }
+                // What reading everything at the start has needed is not needed again.
+                portolan_return_free_memory()
                 announce(kubeconfig)
                 await UntilSignal.sleepUntilCancelled()
             }

@@ -77,8 +77,9 @@ import Testing
             #expect(try await kubectl("auth", "can-i", "--list").contains("*.*"))
             #expect(try await kubectl("get", "--raw", "/readyz") == "ok")
             if !kubectl.isOld {
+                try await kubectl("create", "serviceaccount", "s")
                 #expect(
-                    try await kubectl("create", "token", "default").split(separator: ".").count == 3
+                    try await kubectl("create", "token", "s").split(separator: ".").count == 3
                 )
                 #expect(
                     try await kubectl("get", "svc", "web", "--subresource=status", "-o", "name")

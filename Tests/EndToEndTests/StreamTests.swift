@@ -140,11 +140,31 @@ import Testing
         output.split { $0.isWhitespace }.map(String.init).filter { $0.hasPrefix("127.0.0.1:") }
     }
 
+    /// The API itself through `kubectl proxy`, and pods and Services through the API.
     private func proxies(_ client: Client) throws {
+        let cluster = client.cluster
+        if try cluster.tryKubectl("get", "svc", "web").exitCode != 0 {
+            try cluster.deployWebserver()
+            try cluster.kubectl(
+                "expose", "deployment", "hostname-deployment", "--name=web", "--port=8080",
+                "--target-port=80")
+        }
         let proxy = try client.start("proxy", "--port=0")
         defer { proxy.stop() }
         try eventually("the proxy serves") { proxy.outputSoFar.contains("127.0.0.1:") }
         let address = try #require(addresses(proxy.outputSoFar).first)
-        #expect(try client.cluster.curl("http://\(address)/version").contains("v1.36.0"))
+        #expect(try cluster.curl("http://\(address)/version").contains("v1.36.0"))
+        let base = "http://\(address)/api/v1/namespaces/default"
+        try eventually("the Service answers through the API") {
+            let answer = try cluster.curl("\(base)/services/web:8080/proxy/")
+            guard answer.hasPrefix("Hello, I am") else { throw TestFailure(answer) }
+            return true
+        }
+        let pods = try cluster.kubectl("get", "pods", "-l", "app=webserver", "-o", "name")
+        let pod = try #require(pods.split(separator: "\n").first.map { String($0.dropFirst(4)) })
+        #expect(try cluster.curl("\(base)/pods/\(pod)/proxy/").contains(pod))
+        #expect(try cluster.curl("\(base)/pods/http:\(pod):80/proxy/x?y=1").contains(pod))
+        let refused = try cluster.curl("\(base)/pods/\(pod):81/proxy/")
+        #expect(refused.contains("Connection refused"), "\(refused)")
     }
 }

@@ -49,8 +49,10 @@ extension APIHandler {
             throw StatusError.badRequest("pod \(name.name) has no address yet")
         }
         let declared = pod["spec", "containers"]?[0]?["ports"]?[0]?["containerPort"]?.int
-        return TunnelTarget(
-            host: address, port: Int(name.port) ?? declared ?? 80, tls: nil, uri: uri)
+        return try nodes.target(
+            pod: name.name, namespace: call.info.namespace ?? "",
+            node: pod["spec", "nodeName"]?.string, address: address,
+            port: Int(name.port) ?? declared ?? 80, uri: uri)
     }
 
     /// One ready endpoint, at random.
@@ -75,14 +77,14 @@ extension APIHandler {
             resource: Resource.endpointSlices.qualifiedName, namespace: namespace
         ).objects.compactMap { try? EndpointSlice(json: $0.decoded()) }
             .filter { $0.serviceKey?.name == name.name }
-        var found: [(String, Int)] = []
+        var found: [(endpoint: EndpointSlice.Endpoint, address: String, port: Int)] = []
         for slice in slices {
             guard
                 let served = slice.ports.first(where: { $0.name == port["name"]?.string ?? "" })
             else { continue }
             for endpoint in slice.endpoints where endpoint.isReady {
                 if let address = endpoint.addresses.first {
-                    found.append((address.description, Int(served.port)))
+                    found.append((endpoint, address.description, Int(served.port)))
                 }
             }
         }
@@ -91,7 +93,12 @@ extension APIHandler {
                 code: 503, reason: "ServiceUnavailable",
                 message: "no endpoints available for service \"\(name.name)\"")
         }
-        return TunnelTarget(host: chosen.0, port: chosen.1, tls: nil, uri: uri)
+        guard let pod = chosen.endpoint.targetPod else {
+            return TunnelTarget(host: chosen.address, port: chosen.port, tls: nil, uri: uri)
+        }
+        return try nodes.target(
+            pod: pod.name, namespace: namespace, node: chosen.endpoint.nodeName,
+            address: chosen.address, port: chosen.port, uri: uri)
     }
 }
 

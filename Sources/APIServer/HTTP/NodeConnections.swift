@@ -39,7 +39,7 @@ struct NodeConnections: Sendable {
         return TunnelTarget(host: address, port: port, tls: tls, uri: uri)
     }
 
-    private typealias Connection = NIOAsyncChannel<HTTPClientResponsePart, HTTPClientRequestPart>
+    typealias Connection = NIOAsyncChannel<HTTPClientResponsePart, HTTPClientRequestPart>
 
     /// Makes a request there and passes the answer on as it comes.
     /// - Parameters:
@@ -48,24 +48,7 @@ struct NodeConnections: Sendable {
         _ target: TunnelTarget, method: HTTPMethod = .GET, headers: HTTPHeaders = HTTPHeaders(),
         body: ByteBuffer = ByteBuffer(), passesRefusals: Bool = false, to stream: ResponseStream
     ) async throws {
-        let connection: Connection
-        do {
-            connection = try await ClientBootstrap(group: group)
-                .connectTimeout(.seconds(10))
-                .connect(host: target.host, port: target.port) { channel in
-                    channel.eventLoop.makeCompletedFuture {
-                        let operations = channel.pipeline.syncOperations
-                        if let tls = target.tls {
-                            try operations.addHandler(
-                                NIOSSLClientHandler(context: tls, serverHostname: nil))
-                        }
-                        try operations.addHTTPClientHandlers()
-                        return try Connection(wrappingChannelSynchronously: channel)
-                    }
-                }
-        } catch {
-            throw Self.unreachable(target, error)
-        }
+        let connection = try await connect(target)
         try await connection.executeThenClose { inbound, outbound in
             var headers = headers
             headers.replaceOrAdd(name: "Host", value: "\(target.host):\(target.port)")
@@ -80,6 +63,55 @@ struct NodeConnections: Sendable {
             try await outbound.write(.end(nil))
             try await relay(inbound, passesRefusals: passesRefusals, to: stream)
         }
+    }
+
+    private func connect(_ target: TunnelTarget) async throws -> Connection {
+        do {
+            if let carrier = target.carrier { return try await connect(by: carrier) }
+            return try await ClientBootstrap(group: group)
+                .connectTimeout(.seconds(10))
+                .connect(host: target.host, port: target.port) { channel in
+                    channel.eventLoop.makeCompletedFuture {
+                        let operations = channel.pipeline.syncOperations
+                        if let tls = target.tls {
+                            try operations.addHandler(
+                                NIOSSLClientHandler(context: tls, serverHostname: nil))
+                        }
+                        try operations.addHTTPClientHandlers()
+                        return try Connection(wrappingChannelSynchronously: channel)
+                    }
+                }
+        } catch let error as StatusError {
+            throw error
+        } catch {
+            throw Self.unreachable(target, error)
+        }
+    }
+
+    private func connect(by carrier: TunnelTarget.Carrier) async throws -> Connection {
+        let node = TunnelTarget(
+            host: carrier.host, port: carrier.port, tls: carrier.tls, uri: carrier.uri)
+        switch try await NodeStreams.open(node, on: group.next()) {
+        case .tunnel(let tunnel): return try await tunnel.connection()
+        case .refused(let reply):
+            throw StatusError(
+                code: 503, reason: "ServiceUnavailable",
+                message: String(buffer: reply.pieces.first ?? ByteBuffer()))
+        }
+    }
+
+    /// The target at a pod's port, by way of the pod's node where it is known.
+    func target(
+        pod name: String, namespace: String, node: String?, address: String, port: Int, uri: String
+    ) throws -> TunnelTarget {
+        var target = TunnelTarget(host: address, port: port, tls: nil, uri: uri)
+        if let node {
+            let path = "/portForward/\(namespace)/\(name)?port=\(port)"
+            let server = try self.target(node: node, uri: path)
+            target.carrier = .init(
+                host: server.host, port: server.port, tls: server.tls, uri: server.uri)
+        }
+        return target
     }
 
     private func relay(

@@ -11,6 +11,17 @@ struct TunnelTarget: Sendable {
     var tls: NIOSSLContext?
     /// Path and query.
     var uri: String
+    /// The node that makes the connection to a pod's port, for the pods' network need not be
+    /// reachable from here; nil to connect directly.
+    var carrier: Carrier?
+
+    /// A node's server, and its path for a connection to a pod's port.
+    struct Carrier: Sendable {
+        var host: String
+        var port: Int
+        var tls: NIOSSLContext?
+        var uri: String
+    }
 }
 
 /// A connection to a node that has agreed to an upgrade: from then on bytes pass both ways as they
@@ -137,6 +148,34 @@ final class NodeTunnel: ConnectionUpgrade {
             back.removeHandler(context: context, promise: removal)
         } catch {
             removal.fail(error)
+        }
+    }
+
+    /// The connection to a pod's port that this tunnel carries, with HTTP on it.
+    func connection() async throws -> NodeConnections.Connection {
+        let channel = channel
+        let ready = channel.eventLoop.makePromise(of: NodeConnections.Connection.self)
+        channel.eventLoop.execute {
+            let port = PodPort()
+            do {
+                try self.adopt(PodPort.framing() + [port]) { result in
+                    ready.completeWith(
+                        Result {
+                            try result.get()
+                            if let failure = port.failure { throw failure }
+                            try channel.pipeline.syncOperations.addHTTPClientHandlers()
+                            return try .init(wrappingChannelSynchronously: channel)
+                        })
+                }
+            } catch {
+                ready.fail(error)
+            }
+        }
+        do {
+            return try await ready.futureResult.get()
+        } catch {
+            close()
+            throw error
         }
     }
 

@@ -10,6 +10,7 @@
 #include "CLinuxNamespaces.h"
 #include "CLinuxNetlink.h"
 #include "CLinuxFiles.h"
+#include "CLinuxMemory.h"
 #include "CLinuxSpawn.h"
 #include "CLinuxPackets.h"
 #include "CLinuxSockets.h"
