@@ -8,8 +8,10 @@ public import Testing
 /// `dig` or `curl`, would keep the very server they ask from running. Tasks that a test starts with
 /// `Task` stay on Swift's pool.
 public struct OffPool: SuiteTrait, TestTrait, TestScoping {
+    /// Holds for the tests of the suites within, too.
     public var isRecursive: Bool { true }
 
+    /// Runs one test's body where it may block.
     public func provideScope(
         for test: Test, testCase: Test.Case?,
         performing function: @Sendable () async throws -> Void
