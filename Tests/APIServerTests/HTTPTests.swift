@@ -102,6 +102,68 @@ import Testing
         }
     }
 
+    /// Pages show the moment of the first one, whatever is written meanwhile.
+    @Test func pagesShowOneMoment() async throws {
+        try await ServerFixture.run { fixture in
+            let client = fixture.server.client
+            func create(_ name: String) async throws {
+                _ = try await client.create(
+                    .configMaps, ["metadata": ["name": .string(name), "namespace": "default"]])
+            }
+            for index in 0..<6 { try await create("c\(index)") }
+            func page(_ token: String) async throws -> JSONValue {
+                try JSONValue(
+                    parsing: await fixture.curl(
+                        "\(Self.configMaps)?limit=2&continue=\(token)"
+                    ).output)
+            }
+            func names(_ page: JSONValue) -> [String] {
+                (page["items"]?.array ?? []).compactMap { $0["metadata", "name"]?.string }
+            }
+            let first = try await page("")
+            #expect(names(first) == ["c0", "c1"])
+            #expect(first["metadata", "remainingItemCount"] == 4)
+            try await client.delete(.configMaps, namespace: "default", name: "c3", options: nil)
+            try await create("c2b")
+            _ = try await client.patch(
+                .configMaps, namespace: "default", name: "c4", subresource: nil, type: .merge,
+                ["data": ["a": "b"]])
+            let second = try await page(first["metadata", "continue"]?.string ?? "")
+            #expect(names(second) == ["c2", "c3"])
+            let third = try await page(second["metadata", "continue"]?.string ?? "")
+            #expect(names(third) == ["c4", "c5"])
+            #expect(third["items"]?[0]?["data"] == nil)
+            #expect(third["metadata", "continue"] == nil)
+            for other in [second, third] {
+                #expect(
+                    other["metadata", "resourceVersion"] == first["metadata", "resourceVersion"])
+            }
+            // Another list shows the newest state.
+            #expect(names(try await page("")) == ["c0", "c1"])
+            let all = try await fixture.check(["get", "cm", "--chunk-size=2", "-o", "name"])
+            #expect(
+                all.split(separator: "\n").map { $0.dropFirst("configmap/".count) } == [
+                    "c0", "c1", "c2", "c2b", "c4", "c5",
+                ])
+        }
+    }
+
+    @Test func collectionsInPagesAreBounded() throws {
+        let snapshots = ListSnapshots(limit: 2, lifetime: .seconds(60))
+        for revision: Int64 in 1...3 {
+            snapshots.keep(resource: "pods", namespace: nil, revision: revision, [])
+        }
+        func isKept(_ revision: Int64) -> Bool {
+            snapshots.objects(resource: "pods", namespace: nil, revision: revision) != nil
+        }
+        #expect([1, 2, 3].map(isKept) == [false, true, true])
+        #expect(snapshots.droppedTotal.value == 1)
+        #expect(snapshots.objects(resource: "pods", namespace: "a", revision: 3) == nil)
+        let brief = ListSnapshots(limit: 2, lifetime: .seconds(-1))
+        brief.keep(resource: "pods", namespace: nil, revision: 1, [])
+        #expect(brief.objects(resource: "pods", namespace: nil, revision: 1) == nil)
+    }
+
     // MARK: - Watches
 
     /// The events of a watch that ends by itself after a second.

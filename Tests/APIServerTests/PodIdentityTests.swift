@@ -44,6 +44,10 @@ import Testing
             #expect(
                 sources?[2]?["downwardAPI", "items"]?[0]?["fieldRef", "fieldPath"]
                     == "metadata.namespace")
+            _ = try await client.create(
+                .serviceAccounts, ["metadata": ["name": "old", "namespace": "default"]])
+            let older = try await client.create(.pods, Self.pod("o", ["serviceAccount": "old"]))
+            #expect(older["spec", "serviceAccountName"] == "old")
             // The namespace has its account from the first pod on.
             _ = try await client.get(.serviceAccounts, namespace: "default", name: "default")
         }

@@ -66,7 +66,7 @@ extension BoundPods.References {
     init(pod: JSONValue) {
         let spec = pod["spec"] ?? [:]
         node = spec["nodeName"]?.string ?? ""
-        serviceAccount = spec["serviceAccountName"]?.string ?? ""
+        serviceAccount = PodIdentity.accountName(pod)
         for secret in spec["imagePullSecrets"]?.array ?? [] { add(secret["name"], to: \.secrets) }
         for volume in spec["volumes"]?.array ?? [] {
             add(volume["secret", "secretName"], to: \.secrets)

@@ -35,6 +35,10 @@ extension APIHandler {
             "apiserver_storage_objects", "gauge", "Objects stored, by resource.",
             registry.store.objectCounts.sorted { $0.key < $1.key }
                 .map { ("{resource=\"\($0.key)\"}", $0.value) })
+        add(
+            "portolan_list_snapshots_dropped_total", "counter",
+            "Collections in pages that were dropped before their last page could be asked for.",
+            [("", registry.snapshots.droppedTotal.value)])
         addAllocations(add)
         add(
             "portolan_store_revision", "gauge", "The newest revision.",

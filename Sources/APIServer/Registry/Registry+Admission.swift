@@ -60,8 +60,9 @@ extension Registry {
                     _ = try await create(
                         kind, namespace: namespace, object, options: .internalWrite)
                 }
-            } catch let error as StatusError where error.isAlreadyExists {
-                // Its controller was faster.
+            } catch is StatusError {
+                // Its controller was faster, or the namespace takes nothing: the pod's own write
+                // says so.
             }
         }
         guard let account else {

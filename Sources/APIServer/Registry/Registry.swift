@@ -12,6 +12,7 @@ final class Registry: Sendable {
     let store: Store
     let allocations: ServiceAllocations
     let access: Authorizer
+    let snapshots = ListSnapshots()
     let logger: Logger
     private let catalog: Mutex<Catalog>
 
@@ -96,15 +97,22 @@ final class Registry: Sendable {
         let resource = kind.storedName
         let scope = kind.resource.isNamespaced ? namespace : nil
         var (objects, revision) = store.list(resource: resource, namespace: scope)
+        let whole = objects
         if !token.isEmpty {
             let start = try ContinueToken(parsing: token)
             revision = start.revision
+            objects =
+                snapshots.objects(resource: resource, namespace: scope, revision: revision)
+                ?? objects
             let after = StoreKey(resource: resource, namespace: start.namespace, name: start.name)
             objects = Array(objects[objects.partitioningIndex { $0.key > after }...])
         }
         if !filter.isEmpty { objects = objects.filter(filter.matches) }
         guard limit > 0, objects.count > limit else {
             return Page(objects: objects, revision: revision)
+        }
+        if token.isEmpty {
+            snapshots.keep(resource: resource, namespace: scope, revision: revision, whole)
         }
         let page = Array(objects.prefix(limit))
         let last = page[page.count - 1].key
@@ -127,9 +135,9 @@ extension Array {
     }
 }
 
-/// Where a list goes on: the revision of its first page and the last key delivered. Objects change
-/// between pages here, as they do in Kubernetes for an expired token; none is left out that was
-/// there all along.
+/// Where a list goes on: the revision of its first page and the last key delivered. Its pages show
+/// one moment as long as `ListSnapshots` keeps it; after that objects may change between pages, as
+/// they do in Kubernetes for an expired token, and none is left out that was there all along.
 struct ContinueToken: Hashable, Sendable {
     var revision: Int64
     var namespace: String

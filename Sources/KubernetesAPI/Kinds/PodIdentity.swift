@@ -12,8 +12,11 @@ public enum PodIdentity {
 
     /// The name of the pod's service account; `default` where it names none.
     public static func accountName(_ pod: JSONValue) -> String {
-        let name = pod["spec", "serviceAccountName"]?.string ?? ""
-        return name.isEmpty ? "default" : name
+        // The older name of the field still counts where the newer one is empty.
+        let names = ["serviceAccountName", "serviceAccount"].compactMap {
+            pod["spec", $0]?.string
+        }
+        return names.first { !$0.isEmpty } ?? "default"
     }
 
     /// Gives a new pod its account's name, pull secrets and, unless pod or account say no, token.
