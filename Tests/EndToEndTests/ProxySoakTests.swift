@@ -105,8 +105,11 @@ import Testing
                 service, slices: slices.filter { $0.serviceKey == service.key })
             planner.set(rules, for: service.key, &ignored)
         }
-        // A treatment that no chain in the kernel stands for is a difference by itself.
-        found += ignored.newTreatments.map { "no chain \($0.1.chainName)" }
+        // A treatment that is needed and has no chain in the kernel is a difference by itself. Some
+        // were needed only until an older Service took the address that two claim.
+        _ = planner.forgetUnusedTreatments()
+        found += ignored.newTreatments.filter { planner.numbers($0.0)[$0.1] != nil }
+            .map { "no chain \($0.1.chainName)" }
         for family in planner.families {
             let reading = try KernelReading(planner.ruleset(family), from: kernel)
             found += compare(reading, planner, family)
