@@ -96,8 +96,12 @@ struct NodeAgents: Sendable {
 
     /// Adds a task for the cache and one for each role.
     func start(in group: inout ThrowingTaskGroup<Void, any Error>) {
-        let cache = cache
+        let (agents, cache) = (self, cache)
         group.addTask { await cache.run() }
+        group.addTask {
+            await agents.waitUntilReady()
+            await MemoryKeeper.run()
+        }
         if let proxy { group.addTask { try await proxy.run() } }
         if let dns { group.addTask { try await dns.run() } }
         if let speaker { group.addTask { try await speaker.run() } }

@@ -1,6 +1,5 @@
 import APIServer
 import ArgumentParser
-import CLinux
 import Glibc
 import Informer
 import KubernetesAPI
@@ -127,7 +126,7 @@ struct Standalone: Sendable {
                 await NodeReadiness.wait(for: topology.nodes.map(\.name), plane)
                 guard !Task.isCancelled else { return }
                 // What reading everything at the start has needed is not needed again.
-                portolan_return_free_memory()
+                MemoryKeeper.trim()
                 announce(kubeconfig)
                 await UntilSignal.sleepUntilCancelled()
             }

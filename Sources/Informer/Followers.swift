@@ -10,11 +10,17 @@ extension Informer {
         /// Keys in the order in which they changed first; some may have been taken back since.
         private var order: [ObjectKey] = []
         private var head = 0
-        /// By key, the object as the follower was last told of it.
-        private var told: [ObjectKey: Object?] = [:]
+        /// By key, the object as the follower was last told of it; a reference, since at first
+        /// there is an entry for every object, and nothing has been told yet.
+        private var told: [ObjectKey: Told?] = [:]
         var isToldSynced = false
         var toldRevision = ""
         var waiter: CheckedContinuation<Void, Never>?
+
+        private final class Told: Sendable {
+            let object: Object
+            init(_ object: Object) { self.object = object }
+        }
 
         /// - Parameter keys: what it is to be told of first.
         init(expecting keys: [ObjectKey]) {
@@ -31,7 +37,7 @@ extension Informer {
         mutating func note(_ change: Change) {
             switch told[change.key] {
             case nil:
-                told[change.key] = .some(change.old)
+                told[change.key] = .some(change.old.map(Told.init))
                 order.append(change.key)
             case .some(nil) where change.new == nil:
                 // It came and went before the follower heard of it.
@@ -47,7 +53,8 @@ extension Informer {
             while head < order.count, changes.count < limit {
                 let key = order[head]
                 head += 1
-                guard let old = told.removeValue(forKey: key) else { continue }
+                guard let entry = told.removeValue(forKey: key) else { continue }
+                let old = entry?.object
                 let new = objects[key]
                 if old != nil || new != nil {
                     changes.append(Change(key: key, old: old, new: new))

@@ -28,13 +28,9 @@ extension Service {
     /// which advertisements select by, and its uid, which its events name.
     mutating func strip(sharing texts: SharedTexts) {
         metadata.namespace = texts.shared(metadata.namespace)
-        metadata.annotations =
-            metadata.annotations[Self.sourceRangesAnnotation]
-            .map { [Self.sourceRangesAnnotation: $0] } ?? [:]
+        metadata.keepAnnotation(Self.sourceRangesAnnotation)
         guard type != .loadBalancer else { return }
-        metadata.labels =
-            metadata.labels[Self.proxyNameLabel]
-            .map { [Self.proxyNameLabel: $0] } ?? [:]
+        metadata.keepLabels([Self.proxyNameLabel])
         metadata.uid = ""
     }
 }
@@ -49,15 +45,8 @@ extension EndpointSlice {
         metadata.namespace = texts.shared(metadata.namespace)
         metadata.uid = ""
         metadata.creationTimestamp = ""
-        // The literals are the program's own, so that the names take no memory.
-        var labels: [String: String] = [:]
-        for name in [Self.serviceNameLabel, Self.headlessLabel] {
-            labels[name] = metadata.labels[name]
-        }
-        metadata.labels = labels
-        metadata.annotations =
-            metadata.annotations[Self.triggerAnnotation]
-            .map { [Self.triggerAnnotation: $0] } ?? [:]
+        metadata.keepLabels([Self.serviceNameLabel, Self.headlessLabel])
+        metadata.keepAnnotation(Self.triggerAnnotation)
         for index in endpoints.indices {
             endpoints[index].targetPod = nil
             endpoints[index].nodeName = endpoints[index].nodeName.map(texts.shared)
@@ -66,5 +55,22 @@ extension EndpointSlice {
                 endpoints[index].zoneHints = endpoints[index].zoneHints.map(texts.shared)
             }
         }
+    }
+}
+
+extension ObjectMeta {
+    /// Drops all labels but those named. The names are the program's own texts, so that they take
+    /// no memory.
+    fileprivate mutating func keepLabels(_ names: [String]) {
+        guard !labels.isEmpty else { return }
+        var kept: [String: String] = [:]
+        for name in names { kept[name] = labels[name] }
+        labels = kept
+    }
+
+    /// Drops all annotations but one.
+    fileprivate mutating func keepAnnotation(_ name: String) {
+        guard !annotations.isEmpty else { return }
+        annotations = annotations[name].map { [name: $0] } ?? [:]
     }
 }

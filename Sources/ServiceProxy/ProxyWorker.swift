@@ -114,7 +114,7 @@ final class ProxyWorker: @unchecked Sendable {
             let deadline = min(nextAudit, retry ?? .max)
             if hasGarbage {
                 // What a start or an audit took is many times what stays.
-                portolan_malloc_trim()
+                _ = portolan_malloc_trim()
                 hasGarbage = false
             }
             waitForWork(until: deadline)

@@ -28,6 +28,22 @@ struct RecoveryTests {
         }
     }
 
+    @Test func aLinkThatWasDownGetsItsRoutesBack() throws {
+        try StandaloneFixture.run { cluster in
+            let routes = { try cluster.onNode(1, "ip", "route", "show", "dev", "eth0") }
+            // The other node's pods by way of the other node, the world by way of the machine.
+            try eventually("the routes are there") {
+                try routes().contains("via \(cluster.nodeAddress(2))")
+                    && routes().contains("default via \(cluster.machineAddress)")
+            }
+            let before = try routes()
+            _ = try cluster.onNode(1, "ip", "link", "set", "eth0", "down")
+            #expect(try !routes().contains("via"))
+            _ = try cluster.onNode(1, "ip", "link", "set", "eth0", "up")
+            try eventually("the routes are back") { try routes() == before }
+        }
+    }
+
     @Test func killedAllAndUpAgain() throws {
         try StandaloneFixture.run { cluster in
             try cluster.deployWebserver()

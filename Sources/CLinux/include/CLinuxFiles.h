@@ -3,7 +3,6 @@
 #define CLINUX_FILES_H
 
 #include <fcntl.h>
-#include <malloc.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -30,8 +29,5 @@ static const unsigned int PORTOLAN_MFD_ALLOW_SEALING = 2;
 static inline int portolan_memfd_create(const char *name, unsigned int flags) {
     return (int)syscall(SYS_memfd_create, name, flags);
 }
-
-/* Gives memory that was freed back to the kernel; the C library keeps most of it otherwise. */
-static inline int portolan_malloc_trim(void) { return malloc_trim(0); }
 
 #endif

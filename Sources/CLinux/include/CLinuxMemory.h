@@ -1,17 +1,13 @@
-/* The allocator's settings: malloc.h is not in Glibc's module. */
+/* glibc's malloc.h is not part of Swift's Glibc module. Delete this header when it is. */
 #ifndef CLINUX_MEMORY_H
 #define CLINUX_MEMORY_H
 
 #include <malloc.h>
 
-/* Bounds the arenas of malloc; glibc would make eight a processor, each with free memory of its own. */
-static inline void portolan_limit_malloc_arenas(int count) {
-    mallopt(M_ARENA_MAX, count);
-}
+/* Gives pages that hold nothing any more back to the kernel, in all arenas (malloc_trim(3)). */
+static inline int portolan_malloc_trim(void) { return malloc_trim(0); }
 
-/* Gives free memory back to the kernel. */
-static inline void portolan_return_free_memory(void) {
-    malloc_trim(0);
-}
+/* Bounds the number of arenas (M_ARENA_MAX of mallopt(3)); 1 where it was taken. */
+static inline int portolan_malloc_limit_arenas(int count) { return mallopt(M_ARENA_MAX, count); }
 
 #endif
