@@ -6,7 +6,8 @@ public import Testing
 ///
 /// Swift's own pool has one thread a core. Two tests that each hold one of two threads, waiting for
 /// `dig` or `curl`, would keep the very server they ask from running. Tasks that a test starts with
-/// `Task` stay on Swift's pool.
+/// `Task` stay on Swift's pool. A few such tests run at a time: each starts programs, and seventy
+/// at once on two cores would all run into their time limits.
 public struct OffPool: SuiteTrait, TestTrait, TestScoping {
     /// Holds for the tests of the suites within, too.
     public var isRecursive: Bool { true }
@@ -16,6 +17,8 @@ public struct OffPool: SuiteTrait, TestTrait, TestScoping {
         for test: Test, testCase: Test.Case?,
         performing function: @Sendable () async throws -> Void
     ) async throws {
+        await Places.shared.take()
+        defer { Places.shared.giveBack() }
         try await withTaskExecutorPreference(BlockingThreads.shared) { try await function() }
     }
 }
@@ -23,6 +26,43 @@ public struct OffPool: SuiteTrait, TestTrait, TestScoping {
 extension Trait where Self == OffPool {
     /// The tests wait for programs or sockets with blocking calls.
     public static var offPool: OffPool { OffPool() }
+}
+
+/// How many tests run programs at a time; others wait their turn without holding a thread.
+private final class Places: Sendable {
+    static let shared = Places()
+
+    private struct State {
+        var free = 6
+        var waiting: [CheckedContinuation<Void, Never>] = []
+    }
+
+    private let state = Mutex(State())
+
+    func take() async {
+        await withCheckedContinuation { continuation in
+            let isFree = state.withLock { state in
+                if state.free == 0 {
+                    state.waiting.append(continuation)
+                    return false
+                }
+                state.free -= 1
+                return true
+            }
+            if isFree { continuation.resume() }
+        }
+    }
+
+    func giveBack() {
+        let next = state.withLock { state -> CheckedContinuation<Void, Never>? in
+            if state.waiting.isEmpty {
+                state.free += 1
+                return nil
+            }
+            return state.waiting.removeFirst()
+        }
+        next?.resume()
+    }
 }
 
 /// Threads that run tasks' steps and may block: one is started where none is idle.

@@ -8,7 +8,7 @@ import Testing
 @testable import APIServer
 
 /// What happens to objects between decoding and the store, asked in process.
-@Suite struct RegistryTests {
+@Suite(.offPool) struct RegistryTests {
     private func withClient(
         _ body: @Sendable (ServerFixture, any KubernetesClient) async throws -> Void
     ) async throws {
