@@ -5,7 +5,7 @@ import Glibc
 /// - Throws: where it does not hold within the bound, naming what was awaited; an error that the
 ///   condition throws counts as not holding, and the last one is shown.
 public func eventually(
-    _ what: String, withinSeconds bound: Double = 10, _ condition: () throws -> Bool
+    _ what: String, withinSeconds bound: Double = 30, _ condition: () throws -> Bool
 ) throws {
     var lastError: (any Error)?
     let start = monotonicSeconds()
@@ -22,7 +22,7 @@ public func eventually(
 /// Waits until `condition`, which awaits, holds; without holding the thread.
 /// - Throws: as the synchronous form does.
 public func eventually(
-    _ what: String, withinSeconds bound: Double = 10,
+    _ what: String, withinSeconds bound: Double = 30,
     _ condition: () async throws -> Bool
 ) async throws {
     var lastError: (any Error)?

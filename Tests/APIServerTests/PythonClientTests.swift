@@ -246,7 +246,7 @@ import Testing
             let python = try TestClients.python
             let path = fixture.adminPath
             let first = try RunningCommand([python, "-u", "-c", script, path, "one"])
-            try eventually("the first leads", withinSeconds: 20) {
+            try eventually("the first leads", withinSeconds: 60) {
                 first.outputSoFar == "one leads\n"
             }
             let second = try RunningCommand([python, "-u", "-c", script, path, "two"])

@@ -250,8 +250,6 @@ import Testing
 }
 
 /// A port that nobody has on loopback just now.
-func freePort() throws -> UInt16 { try RawServer().address.port }
-
 /// Waits without holding a thread, which the agent may need.
 func soon(_ what: String, _ condition: () async throws -> Bool) async throws {
     try await eventually(what) { try await condition() }

@@ -9,12 +9,21 @@ import Testing
 @Suite(.offPool) struct RealUpstreamTests {
     private static let daemonPath = ["PATH": "/usr/sbin:/usr/bin:/sbin:/bin"]
 
-    private static func waitUntilAnswering(_ port: UInt16) throws {
-        try eventually("an answer on port \(port)") {
-            try Command.run([
-                "dig", "@127.0.0.1", "-p", "\(port)", "+short", "+time=1", "+tries=1",
-                "host.real.test",
-            ]).trimmedOutput == "192.0.2.77"
+    /// Waits until `process` answers on `port`; where it ends or stays silent, says its own words.
+    private static func waitUntilAnswering(_ port: UInt16, _ process: RunningCommand) throws {
+        do {
+            try eventually("an answer on port \(port), or the program's end") {
+                try !process.isRunning
+                    || Command.run([
+                        "dig", "@127.0.0.1", "-p", "\(port)", "+short", "+time=1", "+tries=1",
+                        "host.real.test",
+                    ]).trimmedOutput == "192.0.2.77"
+            }
+        } catch {
+            throw TestFailure("\(error); it said: \(process.errorOutputSoFar)")
+        }
+        guard process.isRunning else {
+            throw TestFailure("it ended and said: \(process.errorOutputSoFar)")
         }
     }
 
@@ -26,7 +35,7 @@ import Testing
                 "--bind-interfaces", "--address=/host.real.test/192.0.2.77", "--pid-file=",
                 "--user=root", "--local=/real.test/",
             ], environment: daemonPath)
-        try waitUntilAnswering(port)
+        try waitUntilAnswering(port, process)
         return process
     }
 
@@ -49,7 +58,7 @@ import Testing
         try Command.check(["sh", "-c", "cat > \(path)"], input: configuration)
         let process = try RunningCommand(
             ["/usr/sbin/unbound", "-d", "-c", path], environment: daemonPath)
-        try waitUntilAnswering(port)
+        try waitUntilAnswering(port, process)
         return process
     }
 

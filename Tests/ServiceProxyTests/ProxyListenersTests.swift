@@ -43,17 +43,6 @@ import Testing
         return object
     }
 
-    /// A port that nobody listens at now.
-    private func freePort() throws -> Int {
-        let descriptor = try openSocket(.ipv4, .tcp)
-        defer { close(descriptor) }
-        var name = SocketAddress(.v4(0), 0)
-        guard name.withPointer({ bind(descriptor, $0, $1) }) == 0,
-            name.withMutablePointer({ getsockname(descriptor, $0, $1) }) == 0
-        else { throw TestFailure("no free port: errno \(errno)") }
-        return withUnsafeBytes(of: name.storage) { Int($0[2]) << 8 | Int($0[3]) }
-    }
-
     private func withAgent(
         _ api: FakeAPI, _ kernel: InMemoryKernel,
         _ body: (ProxyAgent) async throws -> Void
@@ -81,7 +70,7 @@ import Testing
 
     @Test func healthCheckNodePortsSayHowManyEndpointsTheNodeHas() async throws {
         let api = FakeAPI()
-        let port = try freePort()
+        let port = Int(try freePort())
         api.put(.services, service(healthCheckNodePort: port))
         api.put(.endpointSlices, slice("node-1"))
         try await withAgent(api, InMemoryKernel()) { agent in

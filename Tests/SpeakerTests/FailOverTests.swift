@@ -138,7 +138,7 @@ private struct Lab {
                 // announcement without a question.
                 try lab.client.check("bash", "-c", "echo > /dev/udp/\(address)/9")
                 speakers[owner].halt()
-                try await settled("the other node announces", withinSeconds: 5) {
+                try await settled("the other node announces") {
                     speakers[other].announced == [address]
                 }
                 #expect(try lab.answerer(address) == lab.hardware(other))
@@ -176,7 +176,7 @@ private struct Lab {
             // Bounded load: neither node has more than 5/4 of its share.
             #expect(speakers.allSatisfy { $0.announced.count <= 4 })
             runs[0].cancel()
-            try await settled("the rest taken over", withinSeconds: 5) {
+            try await settled("the rest taken over") {
                 speakers[1].announced == all
             }
             for address in all {

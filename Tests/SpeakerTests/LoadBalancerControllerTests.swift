@@ -173,7 +173,7 @@ import Testing
 
 /// Waits without holding the thread, whatever kind of condition it is.
 func settled(
-    _ what: String, withinSeconds bound: Double = 10, _ condition: () async throws -> Bool
+    _ what: String, withinSeconds bound: Double = 30, _ condition: () async throws -> Bool
 ) async throws {
     try await eventually(what, withinSeconds: bound) { try await condition() }
 }
