@@ -12,21 +12,31 @@ struct PollToken {
         case upstream
     }
 
+    /// Places are few: each is bounded by a limit of the configuration.
+    private static let indexMask: UInt64 = 0xFF_FFFF
+
     let kind: Kind
     let index: Int
+    /// Which of a place's tenants is meant: an event that was reported for an earlier one says
+    /// nothing about this one.
+    let generation: UInt32
 
-    init(_ kind: Kind, _ index: Int) {
+    init(_ kind: Kind, _ index: Int, generation: UInt32 = 0) {
         self.kind = kind
         self.index = index
+        self.generation = generation
     }
 
     init?(rawValue: UInt64) {
         guard let kind = Kind(rawValue: rawValue >> 56) else { return nil }
         self.kind = kind
-        index = Int(rawValue & 0xFF_FFFF_FFFF_FFFF)
+        index = Int(rawValue & Self.indexMask)
+        generation = UInt32(truncatingIfNeeded: rawValue >> 24)
     }
 
-    var rawValue: UInt64 { kind.rawValue << 56 | UInt64(index) }
+    var rawValue: UInt64 {
+        kind.rawValue << 56 | UInt64(generation) << 24 | UInt64(index) & Self.indexMask
+    }
 }
 
 /// An epoll descriptor with room for its events. Used by one thread.
@@ -43,7 +53,7 @@ final class Poller {
     }
 
     deinit {
-        close(descriptor)
+        _ = Glibc.close(descriptor)
         events.deallocate()
     }
 
@@ -55,6 +65,16 @@ final class Poller {
         if epoll_ctl(descriptor, EPOLL_CTL_MOD, target, &event) != 0 {
             _ = epoll_ctl(descriptor, EPOLL_CTL_ADD, target, &event)
         }
+    }
+
+    /// Ends the watch of `target` and closes it.
+    ///
+    /// Closing alone does not end the watch while a child that is being started still has a copy
+    /// of the descriptor (epoll(7), "Will closing a file descriptor cause it to be removed"): its
+    /// events would then be taken for those of the number's next owner.
+    func close(_ target: Int32) {
+        _ = epoll_ctl(descriptor, EPOLL_CTL_DEL, target, nil)
+        _ = Glibc.close(target)
     }
 
     /// Waits for events, at most `timeoutMilliseconds` (-1 without end); how many there are.

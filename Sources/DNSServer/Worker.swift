@@ -137,7 +137,7 @@ final class Worker: @unchecked Sendable {
                 case .wake: isRunning = readMailbox()
                 case .datagrams: drainDatagrams(token.index)
                 case .listener: acceptConnections(token.index)
-                case .connection: serve(connectionAt: token.index, events)
+                case .connection: serve(connectionAt: token, events)
                 case .exchange: receive(exchangeAt: token.index, events)
                 case .upstream: receive(streamAt: token.index, events)
                 }
@@ -185,8 +185,8 @@ final class Worker: @unchecked Sendable {
         parser = QueryParser(nameHash: hash)
         limiter = fresh.rateLimit.map(ResponseLimiter.init)
         for old in listeners where !sockets.contains(old) {
-            close(old.datagrams)
-            close(old.streams)
+            poller.close(old.datagrams)
+            poller.close(old.streams)
         }
         listeners = sockets
         adoptRoutes(fresh.routes)
@@ -199,8 +199,8 @@ final class Worker: @unchecked Sendable {
 
     private func finish() {
         for socket in listeners {
-            close(socket.datagrams)
-            close(socket.streams)
+            poller.close(socket.datagrams)
+            poller.close(socket.streams)
         }
         listeners = []
         for index in connections.indices { closeConnection(index) }

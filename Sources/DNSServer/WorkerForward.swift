@@ -295,7 +295,7 @@ extension Worker {
 
     private func closeDescriptor(_ exchange: Exchange) {
         leaveStream(exchange)
-        if exchange.descriptor >= 0 { close(exchange.descriptor) }
+        if exchange.descriptor >= 0 { poller.close(exchange.descriptor) }
         exchange.descriptor = -1
     }
 

@@ -101,8 +101,11 @@ extension Worker {
     }
 
     /// Reads, answers and writes what is ready on one connection.
-    func serve(connectionAt index: Int, _ events: UInt32) {
-        guard index < connections.count, let connection = connections[index] else { return }
+    func serve(connectionAt token: PollToken, _ events: UInt32) {
+        let index = token.index
+        guard index < connections.count, let connection = connections[index],
+            connection.generation == token.generation
+        else { return }
         if events & (PORTOLAN_EPOLLERR | PORTOLAN_EPOLLHUP) != 0 {
             closeConnection(index)
             return
@@ -203,7 +206,8 @@ extension Worker {
         if connection.pendingOutput > 0 { interest |= PORTOLAN_EPOLLOUT }
         if interest != connection.interest || interest == 0 {
             connection.interest = interest
-            poller.watch(connection.descriptor, PollToken(.connection, index), interest)
+            let token = PollToken(.connection, index, generation: connection.generation)
+            poller.watch(connection.descriptor, token, interest)
         }
     }
 
@@ -229,7 +233,7 @@ extension Worker {
     /// Closes one connection; late answers to it are dropped.
     func closeConnection(_ index: Int) {
         guard let connection = connections[index] else { return }
-        close(connection.descriptor)
+        poller.close(connection.descriptor)
         connections[index] = nil
         connectionCount -= 1
         metrics.set(.connections, UInt64(connectionCount))

@@ -214,6 +214,8 @@ public final class HostnameServer {
 
     private func drop(_ descriptor: Int32) {
         connections[descriptor] = nil
+        // A child that is being started may still hold a copy, which would keep the watch.
+        epoll_ctl(epoll, EPOLL_CTL_DEL, descriptor, nil)
         close(descriptor)
     }
 

@@ -77,6 +77,9 @@ final class RawClient: Sendable {
 
     deinit { close(descriptor) }
 
+    /// The port that the kernel gave this end.
+    var localPort: UInt16 { portOfName { getsockname(descriptor, $0, $1) } ?? 0 }
+
     func send(_ bytes: [UInt8]) {
         _ = Glibc.send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL))
     }
@@ -109,6 +112,18 @@ final class RawClient: Sendable {
         }
         return result
     }
+}
+
+/// The port of a socket's end as `name` tells it; nil where it fails.
+func portOfName(
+    _ name: (UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> Int32
+) -> UInt16? {
+    var address = sockaddr_in()
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let result = withUnsafeMutablePointer(to: &address) { pointer in
+        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { name($0, &length) }
+    }
+    return result == 0 ? UInt16(bigEndian: address.sin_port) : nil
 }
 
 /// A query's bytes.

@@ -1,5 +1,6 @@
 import DNS
 import DNSServer
+import Glibc
 import NetworkTypes
 import TestSupport
 import Testing
@@ -104,6 +105,36 @@ import Testing
         let others = try (0..<2).map { _ in try RawClient(fixture.address, stream: true) }
         #expect(first.receiveFrame() == nil, "closed to make room")
         #expect(others[0].receiveFrame() == nil, "closed when idle")
+    }
+
+    /// A program that is being started holds copies of all descriptors for a moment. A closed
+    /// connection's events must not end the next one, which has its place and its number.
+    @Test func aCopyOfAClosedConnectionDoesNotEndTheNext() throws {
+        let fixture = try ServerFixture()
+        let query = try queryBytes("web.default.svc.cluster.local")
+        var copy: Int32 = -1
+        var ofServer: Int32 = -1
+        var port: UInt16 = 0
+        do {
+            let first = try RawClient(fixture.address, stream: true)
+            first.sendFrame(query)
+            #expect(first.receiveFrame() != nil)
+            port = first.localPort
+            ofServer = try #require(
+                (3..<4096).first { descriptor in
+                    portOfName { getpeername(descriptor, $0, $1) } == port
+                })
+            copy = dup(ofServer)
+        }
+        defer { close(copy) }
+        try eventually("the server closes its end") {
+            portOfName { getpeername(ofServer, $0, $1) } != port
+        }
+        for round in 0..<20 {
+            let next = try RawClient(fixture.address, stream: true)
+            next.sendFrame(query)
+            #expect(next.receiveFrame() != nil, "round \(round)")
+        }
     }
 
     @Test func malformedPacketsAreRefusedOrDropped() throws {

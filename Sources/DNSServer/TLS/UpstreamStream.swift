@@ -139,7 +139,7 @@ extension Worker {
     /// counts as a failure (RFC 7766, 6.2.4).
     func closeStream(_ place: Int, _ now: UInt64) {
         guard let stream = upstreamStreams[place] else { return }
-        close(stream.descriptor)
+        poller.close(stream.descriptor)
         upstreamStreams[place] = nil
         let hasAnswered = stream.lastAnswerNanoseconds > 0
         for index in stream.pending.values {
