@@ -4,8 +4,10 @@ import Glibc
 /// Gives memory back that a process does not use any more. A first list is parsed in pieces
 /// many times the size of what is kept of them; glibc keeps what they took unless it is asked.
 enum MemoryKeeper {
-    /// How often the process is looked at, in seconds.
+    /// How often the process is looked at, in seconds; at first more often, for what a start took
+    /// (lists, the kernel's tables, the zone) is let go of piece by piece.
     private static let periodSeconds = 20
+    private static let startPauseSeconds = [1, 1, 2, 4]
     /// It is worth the walk through all free memory where so much has been added since the last.
     private static let worthwhileByteCount = 8 << 20
     /// glibc makes eight arenas a core, each with its own free memory. The hot paths of a node
@@ -19,6 +21,11 @@ enum MemoryKeeper {
     /// cancelled.
     static func run() async {
         var after = trim()
+        for seconds in startPauseSeconds {
+            try? await Task.sleep(for: .seconds(seconds))
+            if Task.isCancelled { return }
+            after = trim()
+        }
         while !Task.isCancelled {
             try? await Task.sleep(for: .seconds(periodSeconds))
             if Task.isCancelled { return }

@@ -10,17 +10,11 @@ extension Informer {
         /// Keys in the order in which they changed first; some may have been taken back since.
         private var order: [ObjectKey] = []
         private var head = 0
-        /// By key, the object as the follower was last told of it; a reference, since at first
-        /// there is an entry for every object, and nothing has been told yet.
-        private var told: [ObjectKey: Told?] = [:]
+        /// By key, the object as the follower was last told of it.
+        private var told: [ObjectKey: Shared<Object>?] = [:]
         var isToldSynced = false
         var toldRevision = ""
         var waiter: CheckedContinuation<Void, Never>?
-
-        private final class Told: Sendable {
-            let object: Object
-            init(_ object: Object) { self.object = object }
-        }
 
         /// - Parameter keys: what it is to be told of first.
         init(expecting keys: [ObjectKey]) {
@@ -37,9 +31,9 @@ extension Informer {
         mutating func note(_ change: Change) {
             switch told[change.key] {
             case nil:
-                told[change.key] = .some(change.old.map(Told.init))
+                told[change.key] = .some(change.sharedOld)
                 order.append(change.key)
-            case .some(nil) where change.new == nil:
+            case .some(nil) where change.sharedNew == nil:
                 // It came and went before the follower heard of it.
                 told.removeValue(forKey: change.key)
                 compact()
@@ -48,13 +42,12 @@ extension Informer {
         }
 
         /// Takes at most `limit` changes out.
-        mutating func take(_ limit: Int, from objects: [ObjectKey: Object]) -> [Change] {
+        mutating func take(_ limit: Int, from objects: [ObjectKey: Shared<Object>]) -> [Change] {
             var changes: [Change] = []
             while head < order.count, changes.count < limit {
                 let key = order[head]
                 head += 1
-                guard let entry = told.removeValue(forKey: key) else { continue }
-                let old = entry?.object
+                guard let old = told.removeValue(forKey: key) else { continue }
                 let new = objects[key]
                 if old != nil || new != nil {
                     changes.append(Change(key: key, old: old, new: new))

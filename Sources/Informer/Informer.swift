@@ -13,10 +13,21 @@ public final class Informer<Object: KubernetesObject>: Sendable {
     public struct Change: Sendable {
         /// The key.
         public let key: ObjectKey
+        /// The object before, as the informer keeps it; nil where it was added.
+        public let sharedOld: Shared<Object>?
+        /// The object after, as the informer keeps it; nil where it was deleted.
+        public let sharedNew: Shared<Object>?
+
         /// The object before; nil where it was added.
-        public let old: Object?
+        public var old: Object? { sharedOld?.value }
         /// The object after; nil where it was deleted.
-        public let new: Object?
+        public var new: Object? { sharedNew?.value }
+
+        init(key: ObjectKey, old: Shared<Object>?, new: Shared<Object>?) {
+            self.key = key
+            sharedOld = old
+            sharedNew = new
+        }
     }
 
     /// What the handler is told.
@@ -28,7 +39,7 @@ public final class Informer<Object: KubernetesObject>: Sendable {
     }
 
     struct State {
-        var objects: [ObjectKey: Object] = [:]
+        var objects: [ObjectKey: Shared<Object>] = [:]
         /// Everything up to here is in `objects`.
         var revision = ""
         var isSynced = false
@@ -69,10 +80,10 @@ public final class Informer<Object: KubernetesObject>: Sendable {
     public var isSynced: Bool { state.withLock { $0.isSynced } }
 
     /// The cached object, or nil.
-    public func get(_ key: ObjectKey) -> Object? { state.withLock { $0.objects[key] } }
+    public func get(_ key: ObjectKey) -> Object? { state.withLock { $0.objects[key]?.value } }
 
     /// Every cached object, in no order.
-    public var objects: [Object] { state.withLock { Array($0.objects.values) } }
+    public var objects: [Object] { state.withLock { $0.objects.values.map(\.value) } }
 
     /// Returns when the first list has been delivered, when `run` has ended, or when the task is
     /// cancelled.
@@ -153,14 +164,14 @@ public final class Informer<Object: KubernetesObject>: Sendable {
     }
 
     /// Lists page by page; every page is of the same revision.
-    private func list() async throws -> ([ObjectKey: Object], String) {
-        var fresh: [ObjectKey: Object] = [:]
+    private func list() async throws -> ([ObjectKey: Shared<Object>], String) {
+        var fresh: [ObjectKey: Shared<Object>] = [:]
         var options = options
         options.limit = Self.pageLimit
         while true {
             let page = try await client.list(resource, options)
             for item in page.items {
-                if let object = decode(item) { fresh[object.key] = object }
+                if let object = decode(item) { fresh[object.key] = Shared(object) }
             }
             guard !page.continueToken.isEmpty else { return (fresh, page.resourceVersion) }
             options.continueToken = page.continueToken
@@ -168,14 +179,14 @@ public final class Informer<Object: KubernetesObject>: Sendable {
     }
 
     private static func difference(
-        from old: [ObjectKey: Object], to fresh: [ObjectKey: Object]
+        from old: [ObjectKey: Shared<Object>], to fresh: [ObjectKey: Shared<Object>]
     ) -> [Change] {
         var changes: [Change] = []
         for (key, object) in fresh {
             let before = old[key]
             let isSame = before.map {
-                $0.metadata.resourceVersion == object.metadata.resourceVersion
-                    && $0.metadata.uid == object.metadata.uid
+                $0.value.metadata.resourceVersion == object.value.metadata.resourceVersion
+                    && $0.value.metadata.uid == object.value.metadata.uid
             }
             if isSame != true { changes.append(Change(key: key, old: before, new: object)) }
         }
@@ -196,7 +207,7 @@ public final class Informer<Object: KubernetesObject>: Sendable {
                 revision = version
             }
             let object = event.type == .bookmark ? nil : decode(event.object)
-            let new = event.type == .deleted ? nil : object
+            let new = event.type == .deleted ? nil : object.map(Shared.init)
             let (change, waking) = state.withLock { state in
                 state.revision = revision
                 var change: Change?

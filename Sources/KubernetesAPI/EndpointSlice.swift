@@ -50,7 +50,7 @@ public struct EndpointSlice: KubernetesObject, Hashable {
     /// One endpoint.
     public struct Endpoint: Hashable, Sendable {
         /// The addresses of the endpoint; all name the same one.
-        public var addresses: [IPAddress]
+        public var addresses: EndpointAddresses
         /// True where new connections may go there.
         public var isReady: Bool
         /// True where it answers, be it terminating or not (KEP-1672).
@@ -68,13 +68,18 @@ public struct EndpointSlice: KubernetesObject, Hashable {
         /// `hints.forNodes[].name` (KEP-3015)
         public var nodeHints: [String]
         /// The pod behind the endpoint, or nil.
-        public var targetPod: ObjectKey?
+        public var targetPod: ObjectKey? {
+            get { pod?.value }
+            set { pod = Boxed(newValue) }
+        }
+        private var pod: Boxed<ObjectKey>?
 
         /// Decodes an endpoint.
         public init(json: JSONValue) {
-            addresses = (json["addresses"]?.array ?? []).compactMap {
-                $0.string.flatMap { IPAddress($0) }
-            }
+            addresses = EndpointAddresses(
+                (json["addresses"]?.array ?? []).lazy.compactMap {
+                    $0.string.flatMap { IPAddress($0) }
+                })
             isReady = json["conditions", "ready"]?.bool ?? true
             isServing = json["conditions", "serving"]?.bool ?? isReady
             isTerminating = json["conditions", "terminating"]?.bool ?? false
@@ -89,6 +94,48 @@ public struct EndpointSlice: KubernetesObject, Hashable {
                 targetPod = ObjectKey(
                     namespace: json["targetRef", "namespace"]?.string ?? "", name: name)
             }
+        }
+    }
+}
+
+/// The addresses of an endpoint. Most have one of IPv4, which is kept in place: a node keeps every
+/// endpoint of the cluster, and an array takes 80 bytes.
+public struct EndpointAddresses: RandomAccessCollection, Hashable, Sendable {
+    private enum Storage: Hashable, Sendable {
+        case one(UInt32)
+        case many([IPAddress])
+    }
+
+    private let storage: Storage
+
+    /// Keeps addresses in their order.
+    public init(_ addresses: some Sequence<IPAddress>) {
+        let all = Array(addresses)
+        if all.count == 1, case .v4(let value) = all[0] {
+            storage = .one(value)
+        } else {
+            storage = .many(all)
+        }
+    }
+
+    /// The first position, 0.
+    public var startIndex: Int { 0 }
+
+    /// The number of addresses.
+    public var endIndex: Int {
+        switch storage {
+        case .one: 1
+        case .many(let addresses): addresses.count
+        }
+    }
+
+    /// The address at a position.
+    public subscript(position: Int) -> IPAddress {
+        switch storage {
+        case .one(let value):
+            precondition(position == 0, "an endpoint's addresses: index out of range")
+            return .v4(value)
+        case .many(let addresses): return addresses[position]
         }
     }
 }

@@ -15,10 +15,20 @@ public protocol NFTablesBackend: Sendable {
     func sets(in table: Table) throws -> [NamedSet]
     /// The elements of a set, in no order.
     func elements(of set: NamedSet) throws -> [Element]
+    /// Calls `body` with each element of a set, in no order. A large set's elements take much more
+    /// memory as an array.
+    func forEachElement(of set: NamedSet, _ body: (Element) throws -> Void) throws
     /// The rules of a chain in their order, or of all the table's chains.
     func rules(in table: Table, chain: String?) throws -> [InstalledRule]
     /// The table's named counters with their readings.
     func counters(in table: Table) throws -> [NamedCounter]
+}
+
+extension NFTablesBackend {
+    /// Calls `body` with each element of a set.
+    public func forEachElement(of set: NamedSet, _ body: (Element) throws -> Void) throws {
+        for element in try elements(of: set) { try body(element) }
+    }
 }
 
 /// A rule as the kernel holds it.

@@ -68,22 +68,35 @@ public final class NFTablesKernel: NFTablesBackend {
 
     /// The elements of a set, in no order.
     public func elements(of set: NamedSet) throws -> [Element] {
+        var elements: [Element] = []
+        try forEachElement(of: set) { elements.append($0) }
+        return elements
+    }
+
+    /// Calls `body` with each element of a set, in no order.
+    public func forEachElement(of set: NamedSet, _ body: (Element) throws -> Void) throws {
+        guard set.flags.contains(.interval), set.key.count == 1 else {
+            return try forEachReading(of: set) { try body($0.element) }
+        }
+        var readings: [ElementReading] = []
+        try forEachReading(of: set) { readings.append($0) }
+        for element in ElementReading.joinIntervals(readings) { try body(element) }
+    }
+
+    private func forEachReading(
+        of set: NamedSet, _ body: (ElementReading) throws -> Void
+    ) throws {
         let messages = try dump(
             NFT_MSG_GETSETELEM, set.table, "list the elements of \(set.table) \(set.name)"
         ) {
             $0.putString(NFTA_SET_ELEM_LIST_SET, set.name)
         }
-        var elements: [ElementReading] = []
         for message in messages {
-            message.payload.attribute(NFTA_SET_ELEM_LIST_ELEMENTS, from: 4)?
+            try message.payload.attribute(NFTA_SET_ELEM_LIST_ELEMENTS, from: 4)?
                 .forEachAttribute { _, payload in
-                    if let element = ElementReading(payload) { elements.append(element) }
+                    if let element = ElementReading(payload) { try body(element) }
                 }
         }
-        guard set.flags.contains(.interval), set.key.count == 1 else {
-            return elements.map(\.element)
-        }
-        return ElementReading.joinIntervals(elements)
     }
 
     /// The rules of a chain in their order, or of all the table's chains.

@@ -8,8 +8,8 @@ import KubernetesAPI
 /// once that was joined.
 final class CompilationJob: @unchecked Sendable {
     private let compiler: ServiceCompiler
-    private let services: [ObjectKey: Service]
-    private let slices: [ObjectKey: [ObjectKey: EndpointSlice]]
+    private let services: [ObjectKey: Shared<Service>]
+    private let slices: [ObjectKey: [ObjectKey: Shared<EndpointSlice>]]
     private let keys: ArraySlice<(ObjectKey, ProxyRules?)>
     private var results: [ProxyRules?] = []
 
@@ -27,7 +27,8 @@ final class CompilationJob: @unchecked Sendable {
     ///   slots.
     init(
         _ keys: [(ObjectKey, ProxyRules?)], _ compiler: ServiceCompiler,
-        services: [ObjectKey: Service], slices: [ObjectKey: [ObjectKey: EndpointSlice]]
+        services: [ObjectKey: Shared<Service>],
+        slices: [ObjectKey: [ObjectKey: Shared<EndpointSlice>]]
     ) {
         self.compiler = compiler
         self.services = services
@@ -68,7 +69,8 @@ final class CompilationJob: @unchecked Sendable {
 
     private func compile(_ key: ObjectKey, _ previous: ProxyRules?) -> ProxyRules? {
         services[key].flatMap {
-            compiler.compile($0, slices: (slices[key] ?? [:]).values, previous: previous)
+            compiler.compile(
+                $0.value, slices: (slices[key] ?? [:]).values.map(\.value), previous: previous)
         }
     }
 }

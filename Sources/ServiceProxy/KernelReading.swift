@@ -56,7 +56,7 @@ struct KernelReading {
             numbers[dispatch] = number
         }
         for set in ElementSet.allCases {
-            for element in try backend.elements(of: set.named(in: ruleset)) {
+            try backend.forEachElement(of: set.named(in: ruleset)) { element in
                 let id = ElementID(family: ruleset.family, set: set, key: element.key)
                 let value = set.value(of: element)
                 digest.add(id, value)

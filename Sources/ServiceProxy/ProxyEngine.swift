@@ -12,9 +12,9 @@ final class ProxyEngine {
     private(set) var planner: RulesetPlanner
     private(set) var statistics = ProxyStatistics()
 
-    private var services: [ObjectKey: Service] = [:]
+    private var services: [ObjectKey: Shared<Service>] = [:]
     /// By Service, then by slice.
-    private var slices: [ObjectKey: [ObjectKey: EndpointSlice]] = [:]
+    private var slices: [ObjectKey: [ObjectKey: Shared<EndpointSlice>]] = [:]
     /// The Service each slice belongs to.
     private var sliceOwners: [ObjectKey: ObjectKey] = [:]
     private var dirty: Set<ObjectKey> = []
@@ -42,19 +42,29 @@ final class ProxyEngine {
 
     /// Takes a Service as it is now; nil where it is gone.
     func note(_ key: ObjectKey, service: Service?) {
-        services[key] = service
-        dirty.insert(key)
+        note(key, sharedService: service.map(Shared.init))
     }
 
     /// Takes a slice as it is now; nil where it is gone.
     func note(_ key: ObjectKey, slice: EndpointSlice?) {
-        if let owner = sliceOwners[key], owner != slice?.serviceKey || slice == nil {
+        note(key, sharedSlice: slice.map(Shared.init))
+    }
+
+    /// Takes a Service that others keep as well.
+    func note(_ key: ObjectKey, sharedService service: Shared<Service>?) {
+        services[key] = service
+        dirty.insert(key)
+    }
+
+    /// Takes a slice that others keep as well.
+    func note(_ key: ObjectKey, sharedSlice slice: Shared<EndpointSlice>?) {
+        if let owner = sliceOwners[key], owner != slice?.value.serviceKey || slice == nil {
             slices[owner]?[key] = nil
             if slices[owner]?.isEmpty == true { slices[owner] = nil }
             sliceOwners[key] = nil
             dirty.insert(owner)
         }
-        guard let slice, let owner = slice.serviceKey else { return }
+        guard let slice, let owner = slice.value.serviceKey else { return }
         sliceOwners[key] = owner
         slices[owner, default: [:]][key] = slice
         dirty.insert(owner)
@@ -71,7 +81,8 @@ final class ProxyEngine {
     func note(options: RulesetOptions) {
         guard options != planner.options else { return }
         let old = planner
-        planner = RulesetPlanner(options, families: old.families)
+        planner = RulesetPlanner(
+            options, families: old.families, healthCheckChangeCount: old.healthCheckChangeCount)
         var changes = PlannedChanges()
         for (key, rules) in old.services { planner.set(rules, for: key, &changes) }
         invalidate()
@@ -116,7 +127,8 @@ final class ProxyEngine {
     private func load() throws {
         var readings: [IPAddress.Family: KernelReading] = [:]
         for family in planner.families {
-            let reading = try KernelReading(planner.ruleset(family), from: backend)
+            let reading = try KernelReading(
+                planner.ruleset(family), from: backend, keepsElements: false)
             readings[family] = reading
             planner.adopt(reading.numbers, family)
         }
@@ -175,15 +187,28 @@ final class ProxyEngine {
         for (dispatch, number) in planner.numbers(family) {
             ruleset.add(dispatch, number, to: &frame)
         }
-        let changes = reading.difference(to: planner.allElements(), family)
         guard reading.hasCurrentLayout else {
+            let changes = KernelReading().difference(to: planner.allElements(), family)
             for part in changes.transactions(planner.ruleset) { frame.append(part) }
             return try apply(frame)
         }
         try apply(frame)
+        let changes = try differences(family, reading)
         for part in changes.transactions(planner.ruleset, limit: Self.chunkLimit) {
             try apply(part)
         }
+    }
+
+    /// What must change in a table. Most of the time nothing does, which a sum over its elements
+    /// tells: to hold them all takes many times the memory that a proxy needs otherwise.
+    private func differences(
+        _ family: IPAddress.Family, _ reading: KernelReading
+    ) throws -> ElementChanges {
+        var expected = ElementDigest()
+        planner.forEachFrontend(family) { for (id, value) in $0 { expected.add(id, value) } }
+        guard reading.digest != expected else { return ElementChanges() }
+        return try KernelReading(planner.ruleset(family), from: backend)
+            .difference(to: planner.allElements(), family)
     }
 
     private func apply(_ transaction: Transaction) throws {
@@ -219,14 +244,9 @@ final class ProxyEngine {
                 if isFrameIntact { differences += 1 }
                 ruleset.add(dispatch, number, to: &repair)
             }
-            var expected = ElementDigest()
-            planner.forEachFrontend(family) { for (id, value) in $0 { expected.add(id, value) } }
-            if reading.digest != expected {
-                let changes = try KernelReading(ruleset, from: backend)
-                    .difference(to: planner.allElements(), family)
-                differences += changes.count
-                for part in changes.transactions(planner.ruleset) { repair.append(part) }
-            }
+            let changes = try self.differences(family, reading)
+            differences += changes.count
+            for part in changes.transactions(planner.ruleset) { repair.append(part) }
             if !repair.isEmpty { try apply(repair) }
         }
         try sweepUnusedTreatments()

@@ -57,7 +57,9 @@ final class ProxyMetrics: Sendable {
         let seconds = Double(nanoseconds) / 1e9
         var latencies: [(ObjectKey, Double)] = []
         for case (_, let slice?) in inbox.slices where !isFull {
-            guard let key = slice.serviceKey, let trigger = slice.triggerSeconds else { continue }
+            guard let key = slice.value.serviceKey, let trigger = slice.value.triggerSeconds else {
+                continue
+            }
             latencies.append((key, max(now - trigger, 0)))
         }
         let gaps = engine.localGaps

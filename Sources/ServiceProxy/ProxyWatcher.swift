@@ -106,14 +106,14 @@ final class ProxyWatcher: Sendable {
     private func take(services notice: Informer<Service>.Notice) {
         guard case .changes(let changes) = notice else { return markSynced(.services) }
         worker.post { inbox in
-            for change in changes { inbox.services[change.key] = .some(change.new) }
+            for change in changes { inbox.services[change.key] = .some(change.sharedNew) }
         }
     }
 
     private func take(slices notice: Informer<EndpointSlice>.Notice) {
         guard case .changes(let changes) = notice else { return markSynced(.endpointSlices) }
         worker.post { inbox in
-            for change in changes { inbox.slices[change.key] = .some(change.new) }
+            for change in changes { inbox.slices[change.key] = .some(change.sharedNew) }
         }
     }
 

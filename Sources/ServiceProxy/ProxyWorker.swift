@@ -13,8 +13,8 @@ import Synchronization
 final class ProxyWorker: @unchecked Sendable {
     /// What informers deliver.
     struct Inbox {
-        var services: [ObjectKey: Service?] = [:]
-        var slices: [ObjectKey: EndpointSlice?] = [:]
+        var services: [ObjectKey: Shared<Service>?] = [:]
+        var slices: [ObjectKey: Shared<EndpointSlice>?] = [:]
         var node: NodeContext?
         var options: RulesetOptions?
         var auditPeriodSeconds: Int?
@@ -35,8 +35,8 @@ final class ProxyWorker: @unchecked Sendable {
     private let inbox = Mutex(Inbox())
     private let wake: Int32
     private var thread = pthread_t()
-    /// What `onHealthChecks` was told last; the thread's own.
-    private var reportedHealthChecks: [ObjectKey: ProxyRules.HealthCheck] = [:]
+    /// As of which change `onHealthChecks` was told; the thread's own.
+    private var reportedHealthCheckChange = 0
     private let startedAt = monotonicNanoseconds()
     /// What can be read without asking the thread.
     let metrics = ProxyMetrics()
@@ -178,8 +178,8 @@ final class ProxyWorker: @unchecked Sendable {
     private func deliver(_ inbox: Inbox) {
         if let options = inbox.options { engine.note(options: options) }
         if let node = inbox.node { engine.note(node: node) }
-        for (key, service) in inbox.services { engine.note(key, service: service) }
-        for (key, slice) in inbox.slices { engine.note(key, slice: slice) }
+        for (key, service) in inbox.services { engine.note(key, sharedService: service) }
+        for (key, slice) in inbox.slices { engine.note(key, sharedSlice: slice) }
         metrics.note(changes: inbox)
     }
 
@@ -199,9 +199,9 @@ final class ProxyWorker: @unchecked Sendable {
         metrics.noteSync(
             isFull: isFull, nanoseconds: monotonicNanoseconds() - start,
             engine: engine, inbox: taken)
-        if engine.healthChecks != reportedHealthChecks {
-            reportedHealthChecks = engine.healthChecks
-            onHealthChecks(reportedHealthChecks)
+        if engine.planner.healthCheckChangeCount != reportedHealthCheckChange {
+            reportedHealthCheckChange = engine.planner.healthCheckChangeCount
+            onHealthChecks(engine.healthChecks)
         }
         if isFull {
             logger.info(

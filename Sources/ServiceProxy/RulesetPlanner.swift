@@ -17,14 +17,20 @@ struct RulesetPlanner: Sendable {
     private(set) var contenders: [Frontend: Set<ObjectKey>] = [:]
     /// The health checks that Services ask for.
     private(set) var healthChecks: [ObjectKey: ProxyRules.HealthCheck] = [:]
+    /// One more with each change of `healthChecks`, so that nobody need compare them all.
+    private(set) var healthCheckChangeCount: Int
     /// Ports under Local policies that have endpoints, but none here.
     private(set) var localGaps = ProxyRules.LocalGaps()
     /// How many ports have each local endpoint.
     private var hairpinUses: [IPAddress: Int] = [:]
     private var treatments: [IPAddress.Family: TreatmentNumbers] = [:]
 
-    init(_ options: RulesetOptions, families: [IPAddress.Family]) {
+    /// - Parameter healthCheckChangeCount: what to count on from.
+    init(
+        _ options: RulesetOptions, families: [IPAddress.Family], healthCheckChangeCount: Int = 0
+    ) {
         self.options = options
+        self.healthCheckChangeCount = healthCheckChangeCount
         self.families = families
         var rulesets: [IPAddress.Family: Ruleset] = [:]
         for family in IPAddress.Family.allCases {
@@ -55,7 +61,10 @@ struct RulesetPlanner: Sendable {
         guard old != rules else { return }
         services[key] = rules
         // Kept as sums, so that a change costs the same however many Services there are.
-        healthChecks[key] = rules?.healthCheck
+        if old?.healthCheck != rules?.healthCheck {
+            healthChecks[key] = rules?.healthCheck
+            healthCheckChangeCount += 1
+        }
         localGaps.replace(old?.portsWithoutLocalEndpoints, by: rules?.portsWithoutLocalEndpoints)
         guard old != nil else {
             if let rules { add(rules, for: key, &changes) }
@@ -163,7 +172,7 @@ struct RulesetPlanner: Sendable {
         var slots: [Backend] {
             switch rules.dispatch.treatment {
             case .reject, .drop, .guarded: []
-            case .cluster, .external, .local, .direct: port.slots
+            case .cluster, .served, .external, .local, .direct: port.slots
             }
         }
     }

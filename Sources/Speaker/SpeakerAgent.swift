@@ -172,7 +172,7 @@ extension SpeakerAgent {
             case .changes(let changes):
                 for change in changes {
                     self.loop.change {
-                        $0.update(change.key, slice: change.new, nowMilliseconds: $1)
+                        $0.update(change.key, sharedSlice: change.sharedNew, nowMilliseconds: $1)
                     }
                 }
             }

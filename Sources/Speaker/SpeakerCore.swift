@@ -62,7 +62,7 @@ public struct SpeakerCore: Sendable {
     public private(set) var membership: Membership
 
     private var inputs = ElectionInputs()
-    private var slices: [ObjectKey: EndpointSlice] = [:]
+    private var slices: [ObjectKey: Shared<EndpointSlice>] = [:]
     private var slicesOfService: [ObjectKey: Set<ObjectKey>] = [:]
     private var schedules: [IPAddress: AnnouncementSchedule] = [:]
     private var rivals: [IPAddress: Rival] = [:]
@@ -149,14 +149,21 @@ extension SpeakerCore {
     public mutating func update(
         _ key: ObjectKey, slice: EndpointSlice?, nowMilliseconds now: Int64
     ) -> [Action] {
+        update(key, sharedSlice: slice.map(Shared.init), nowMilliseconds: now)
+    }
+
+    /// Takes in a slice that others keep as well; nil where it is gone.
+    public mutating func update(
+        _ key: ObjectKey, sharedSlice slice: Shared<EndpointSlice>?, nowMilliseconds now: Int64
+    ) -> [Action] {
         var owners: Set<ObjectKey> = []
-        if let owner = slices[key]?.serviceKey {
+        if let owner = slices[key]?.value.serviceKey {
             owners.insert(owner)
             slicesOfService[owner]?.remove(key)
             if slicesOfService[owner]?.isEmpty == true { slicesOfService[owner] = nil }
         }
         slices[key] = slice
-        if let owner = slice?.serviceKey {
+        if let owner = slice?.value.serviceKey {
             owners.insert(owner)
             slicesOfService[owner, default: []].insert(key)
         }
@@ -206,7 +213,7 @@ extension SpeakerCore {
     private func servingNodes(_ key: ObjectKey) -> Set<String> {
         var nodes: Set<String> = []
         for slice in slicesOfService[key] ?? [] {
-            for endpoint in slices[slice]?.endpoints ?? []
+            for endpoint in slices[slice]?.value.endpoints ?? []
             where endpoint.isReady || endpoint.isServing {
                 nodes.insert(endpoint.nodeName ?? "")
             }

@@ -10,10 +10,11 @@ struct FollowerTests {
     private typealias Follower = Informer<Object>.Follower
     private typealias Change = Informer<Object>.Change
 
-    private func object(_ name: String, _ revision: Int) -> Object {
-        Object(json: [
-            "metadata": ["name": .string(name), "resourceVersion": .string("\(revision)")]
-        ])
+    private func object(_ name: String, _ revision: Int) -> Shared<Object> {
+        Shared(
+            Object(json: [
+                "metadata": ["name": .string(name), "resourceVersion": .string("\(revision)")]
+            ]))
     }
 
     private func key(_ name: String) -> ObjectKey { ObjectKey(name: name) }
@@ -49,8 +50,8 @@ struct FollowerTests {
         var follower = Follower(expecting: [])
         for number in 0..<10_000 {
             let brief = object("brief-\(number)", number)
-            follower.note(Change(key: brief.key, old: nil, new: brief))
-            follower.note(Change(key: brief.key, old: brief, new: nil))
+            follower.note(Change(key: brief.value.key, old: nil, new: brief))
+            follower.note(Change(key: brief.value.key, old: brief, new: nil))
         }
         #expect(follower.pendingCount == 0)
         #expect(follower.queueLength < 200)
@@ -70,7 +71,7 @@ struct FollowerTests {
     @Test func whatIsToldAddsUp() {
         var generator = SystemRandomNumberGenerator()
         for _ in 0..<200 {
-            var objects: [ObjectKey: Object] = [:]
+            var objects: [ObjectKey: Shared<Object>] = [:]
             var told: [ObjectKey: Object] = [:]
             var follower = Follower(expecting: [])
             for revision in 1...100 {
@@ -88,7 +89,7 @@ struct FollowerTests {
                 }
             }
             for change in follower.take(.max, from: objects) { told[change.key] = change.new }
-            #expect(told.mapValues(\.metadata) == objects.mapValues(\.metadata))
+            #expect(told.mapValues(\.metadata) == objects.mapValues(\.value.metadata))
         }
     }
 }

@@ -11,8 +11,8 @@ import Synchronization
 /// remembered, so that names a snapshot brought do not vanish while half of the objects is known.
 public final class DNSController: Sendable {
     private struct State {
-        var services: [ServiceKey: Service] = [:]
-        var slices: [ServiceKey: [ObjectKey: EndpointSlice]] = [:]
+        var services: [ServiceKey: Shared<Service>] = [:]
+        var slices: [ServiceKey: [ObjectKey: Shared<EndpointSlice>]] = [:]
         var namespaces: Set<String> = []
         /// Addresses of this node's pods, for completing their search paths.
         var clients: [ObjectKey: [IPAddress]] = [:]
@@ -77,7 +77,7 @@ public final class DNSController: Sendable {
             var keys: Set<ServiceKey> = []
             for change in changes {
                 let key = ServiceKey(change.key)
-                state.services[key] = change.new
+                state.services[key] = change.sharedNew
                 keys.insert(key)
             }
             render(keys, &state)
@@ -98,7 +98,7 @@ public final class DNSController: Sendable {
                 }
                 guard let new = change.new, let service = new.serviceKey else { continue }
                 let key = ServiceKey(service)
-                state.slices[key, default: [:]][change.key] = new
+                state.slices[key, default: [:]][change.key] = change.sharedNew
                 keys.insert(key)
                 let name = "endpoints.kubernetes.io/last-change-trigger-time"
                 if let text = new.metadata.annotations[name] { triggers.append((key, text)) }
@@ -196,7 +196,8 @@ public final class DNSController: Sendable {
         guard isSynced(state) else { return }
         for key in keys {
             let input = state.services[key].map {
-                ServiceRecordInput($0, slices: Array((state.slices[key] ?? [:]).values))
+                ServiceRecordInput(
+                    $0.value, slices: (state.slices[key] ?? [:]).values.map(\.value))
             }
             zone.apply(key, input)
         }
@@ -206,7 +207,9 @@ public final class DNSController: Sendable {
     /// calls dns_programming_duration).
     private func observe(_ triggers: [(ServiceKey, String)], _ state: inout State) {
         for (key, text) in triggers {
-            guard let service = state.services[key], let start = Timestamp(text) else { continue }
+            guard let service = state.services[key]?.value, let start = Timestamp(text) else {
+                continue
+            }
             let kind: String
             if service.isHeadless {
                 kind =
@@ -236,7 +239,7 @@ extension ServiceRecordInput {
             }
             return slice.endpoints.map {
                 Endpoint(
-                    addresses: $0.addresses, hostname: $0.hostname, isReady: $0.isReady,
+                    addresses: Array($0.addresses), hostname: $0.hostname, isReady: $0.isReady,
                     ports: ports)
             }
         }
