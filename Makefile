@@ -3,7 +3,7 @@ SWIFT ?= swift
 RELEASE = .build/release/portolan
 SOURCES = Package.swift Sources Tests
 
-.PHONY: up down build test lint format bench soak dependencies clean
+.PHONY: up down build image test lint format bench soak dependencies clean
 
 up: dependencies build
 	$(RELEASE) up
@@ -17,6 +17,12 @@ dependencies:
 # A static Swift runtime: pods and other machines need no toolchain.
 build:
 	$(SWIFT) build -c release --static-swift-stdlib --product portolan
+
+# The image of packaging/portolan-agent.yaml.
+CONTAINER_TOOL ?= $(shell command -v podman || command -v docker || echo podman)
+image: build
+	install -D $(RELEASE) .build/image/portolan
+	$(CONTAINER_TOOL) build -t portolan:0.1.0 -f packaging/Containerfile .build/image
 
 test:
 	@scripts/install-dependencies run test

@@ -58,15 +58,50 @@ struct AgentTests {
             }
             kill(lonely.processID, SIGTERM)
             _ = try lonely.finish(timeoutSeconds: 40)
+            try obeysAFile(outside)
         }
+    }
+
+    /// A file of the administrator's holds in place of the cluster's ConfigMap.
+    private func obeysAFile(_ outside: OutsideNode) throws {
+        let file = try outside.write(
+            "proxy.yaml",
+            """
+            apiVersion: kubeproxy.config.k8s.io/v1alpha1
+            kind: KubeProxyConfiguration
+            conntrack: {udpTimeout: 45s, tcpBeLiberal: false}
+            nodePortAddresses: [192.0.2.0/24]
+            """)
+        let agent = try outside.start(
+            kubeconfig: outside.kubeconfig, arguments: ["--proxy-config", file])
+        try eventually("what the file says holds", withinSeconds: 30) {
+            guard agent.isRunning else { throw TestFailure(agent.errorOutputSoFar) }
+            return try outside.run("sysctl", "-n", "net.netfilter.nf_conntrack_udp_timeout")
+                == "45"
+                && outside.run("nft", "list", "table", "ip", "portolan")
+                    .contains("ct state invalid")
+        }
+        kill(agent.processID, SIGTERM)
+        #expect(try agent.finish(timeoutSeconds: 40).exitCode == 0)
     }
 
     @Test func saysWhatItLacks() throws {
         let agent = try BuiltProduct.path("portolan")
+        let slip = "/tmp/portolan-agent-\(getpid()).yaml"
+        defer { unlink(slip) }
+        try Command.check(
+            ["tee", slip],
+            input: "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
+                + "mode: userspace\n")
         let cases: [(arguments: [String], message: String)] = [
             (["--kubeconfig", "/nonexistent"], "give --node-name, or set NODE_NAME"),
             (["--node-name", "a", "--kubeconfig", "/nonexistent"], "/nonexistent"),
             (["--node-name", "a"], "not in a pod (KUBERNETES_SERVICE_HOST is unset)"),
+            (
+                ["--node-name", "a", "--proxy-config", "/nonexistent"],
+                "--proxy-config /nonexistent cannot be read"
+            ),
+            (["--node-name", "a", "--proxy-config", slip], "mode"),
         ]
         for (arguments, message) in cases {
             let result = try Command.run(
@@ -166,12 +201,19 @@ private final class OutsideNode {
         return path
     }
 
-    func start(kubeconfig: String) throws -> RunningCommand {
+    /// Writes a file for the agent; returns its path.
+    func write(_ name: String, _ text: String) throws -> String {
+        try Command.check(["tee", "\(directory)/\(name)"], input: text)
+        return "\(directory)/\(name)"
+    }
+
+    func start(kubeconfig: String, arguments: [String] = []) throws -> RunningCommand {
         try RunningCommand(
             [
                 try BuiltProduct.path("portolan"), "agent", "--kubeconfig", kubeconfig,
                 "--data-dir", directory,
-            ], in: try NetworkNamespace.open(namespace), environment: ["NODE_NAME": nodeName])
+            ] + arguments, in: try NetworkNamespace.open(namespace),
+            environment: ["NODE_NAME": nodeName])
     }
 
     func run(_ command: String...) throws -> String {
