@@ -96,7 +96,10 @@ struct TraceCommand: AsyncParsableCommand {
                         + "choose another --node")
             }
             return try NodeTables(
-                named: name, from: NFTablesKernel(in: namespace), localAddresses: local)
+                named: name, from: NFTablesKernel(in: namespace), localAddresses: local,
+                sockets: NetworkNamespace.withThread(in: namespace) {
+                    try ListeningSockets.ofThisNamespace()
+                })
         } catch let failure as CommandFailure {
             throw failure
         } catch {

@@ -35,5 +35,6 @@ extension nft_counter_attributes: AttributeNumber {}
 extension nft_objref_attributes: AttributeNumber {}
 extension nft_dynset_attributes: AttributeNumber {}
 extension nft_fib_attributes: AttributeNumber {}
+extension nft_socket_attributes: AttributeNumber {}
 extension nft_limit_attributes: AttributeNumber {}
 extension nft_log_attributes: AttributeNumber {}

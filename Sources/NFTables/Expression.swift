@@ -97,6 +97,10 @@ public enum Expression: Hashable, Sendable {
     case dynamicSet(DynamicSet)
     /// Loads what the routing table says of an address.
     case fib(FIBInputs, FIBResult, into: Register)
+    /// Loads one byte about the socket of this machine that would get the packet: 0 where it is
+    /// bound to the packet's destination, 1 where to any address. Breaks the rule where there is
+    /// no such socket. In the output hook it is the sender's own socket.
+    case socketWildcard(into: Register)
     /// Breaks the rule above the rate (or below it, where inverted).
     case limit(Limit)
     /// Writes to the kernel's log, or to an NFLOG group.

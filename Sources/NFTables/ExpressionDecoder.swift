@@ -8,7 +8,7 @@ extension Expression {
         let fields = Fields(data: element.attribute(NFTA_EXPR_DATA) ?? ByteView([]))
         let decoded: Expression? =
             switch name {
-            case "payload", "meta", "ct", "fib", "numgen", "hash": Self.load(name, fields)
+            case "payload", "meta", "ct", "fib", "socket", "numgen", "hash": Self.load(name, fields)
             case "cmp", "range", "bitwise", "byteorder", "lookup", "immediate":
                 Self.operation(name, fields)
             case "nat", "masq", "redir", "reject": Self.ending(name, fields, family)
@@ -66,6 +66,11 @@ extension Expression {
                 let inputs = fields.number(NFTA_FIB_FLAGS)
             else { return nil }
             return .fib(FIBInputs(rawValue: inputs), result, into: register)
+        case "socket":
+            guard fields.number(NFTA_SOCKET_KEY) == UInt32(NFT_SOCKET_WILDCARD.rawValue) else {
+                return nil
+            }
+            return fields.register(NFTA_SOCKET_DREG).map { .socketWildcard(into: $0) }
         case "numgen":
             guard let register = fields.register(NFTA_NG_DREG),
                 let modulus = fields.number(NFTA_NG_MODULUS),

@@ -32,6 +32,7 @@ extension Expression {
         case .namedCounter, .counterMap: "objref"
         case .dynamicSet: "dynset"
         case .fib: "fib"
+        case .socketWildcard: "socket"
         case .limit: "limit"
         case .log: "log"
         case .notrack: "notrack"
@@ -40,7 +41,8 @@ extension Expression {
 
     private func encodeData(family: Family, into buffer: MessageBuffer) {
         switch self {
-        case .payload, .meta, .setMeta, .ct, .setCT, .fib, .numberGenerator, .hash:
+        case .payload, .meta, .setMeta, .ct, .setCT, .fib, .socketWildcard, .numberGenerator,
+            .hash:
             encodeLoad(into: buffer)
         case .compare, .range, .bitwise, .byteOrder, .lookup, .map, .verdictMap, .immediate:
             encodeOperation(into: buffer)
@@ -85,6 +87,9 @@ extension Expression {
             buffer.put32BigEndian(NFTA_FIB_DREG, register.number)
             buffer.put32BigEndian(NFTA_FIB_RESULT, result.rawValue)
             buffer.put32BigEndian(NFTA_FIB_FLAGS, inputs.rawValue)
+        case .socketWildcard(let register):
+            buffer.put32BigEndian(NFTA_SOCKET_KEY, UInt32(NFT_SOCKET_WILDCARD.rawValue))
+            buffer.put32BigEndian(NFTA_SOCKET_DREG, register.number)
         case .numberGenerator(let generator, let modulus, let offset, let register):
             buffer.put32BigEndian(NFTA_NG_DREG, register.number)
             buffer.put32BigEndian(NFTA_NG_MODULUS, modulus)

@@ -143,6 +143,8 @@ public struct PacketEnvironment: Sendable {
     public var addressType: @Sendable (IPAddress) -> UInt32
     /// A number below the modulus, for `numgen random`.
     public var random: @Sendable (_ modulus: UInt32) -> UInt32
+    /// Whether a socket of the machine is bound to a packet's destination.
+    public var isListening: @Sendable (Packet) -> Bool = { _ in false }
 
     /// An environment with these addresses of the machine's own; 127.0.0.0/8 and ::1 are local
     /// anyway. The default generator always yields 0.

@@ -140,7 +140,8 @@ struct PacketEvaluator {
         _ state: inout InMemoryState
     ) -> Result {
         switch expression {
-        case .payload, .meta, .ct, .fib, .numberGenerator, .hash, .immediate, .bitwise, .byteOrder:
+        case .payload, .meta, .ct, .fib, .socketWildcard, .numberGenerator, .hash, .immediate,
+            .bitwise, .byteOrder:
             return load(expression, &state)
         case .setMeta(.mark, let from): packet.mark = number(from)
         case .setMeta(.priority, let from): packet.priority = number(from)
@@ -193,6 +194,9 @@ struct PacketEvaluator {
             let address = inputs.contains(.sourceAddress) ? packet.source : packet.destination
             set(register, environment.addressType(address))
         case .fib: return .broken
+        case .socketWildcard(let register):
+            guard environment.isListening(packet) else { return .broken }
+            set(register, [0])
         case .numberGenerator(let generator, let modulus, let offset, let register):
             guard modulus > 0 else { return .broken }
             var drawn: UInt32

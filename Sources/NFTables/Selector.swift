@@ -14,6 +14,8 @@ public indirect enum Selector: Hashable, Sendable {
     case ct(CTKey, CTDirection?)
     /// What the routing table says.
     case fib(FIBInputs, FIBResult)
+    /// `socket wildcard`: whether the socket that would get the packet is bound to any address.
+    case socketWildcard
     /// A number below the modulus, plus the offset.
     case numberGenerator(NumberGenerator, modulus: UInt32, offset: UInt32)
     /// A hash of selectors below the modulus, plus the offset.
@@ -108,6 +110,7 @@ public indirect enum Selector: Hashable, Sendable {
         case .meta(let key): key.byteCount
         case .ct(let key, _): key.byteCount
         case .fib(_, let result): result == .outputName ? 16 : 4
+        case .socketWildcard: 1
         case .numberGenerator, .hash: 4
         case .map(_, _, let fields): fields.valueByteCount
         case .bitwise(let selector, _, _): selector.byteCount
@@ -132,6 +135,8 @@ public indirect enum Selector: Hashable, Sendable {
             expressions.append(.ct(key, direction: direction, into: register))
         case .fib(let inputs, let result):
             expressions.append(.fib(inputs, result, into: register))
+        case .socketWildcard:
+            expressions.append(.socketWildcard(into: register))
         case .numberGenerator(let generator, let modulus, let offset):
             expressions.append(
                 .numberGenerator(generator, modulus: modulus, offset: offset, into: register))

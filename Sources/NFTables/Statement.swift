@@ -116,6 +116,10 @@ public enum Statement: Hashable, Sendable {
     /// Goes on where the source is an address of this machine (`fib saddr type local`).
     public static let sourceIsLocal = Statement.match(.sourceType, .number(2))
 
+    /// Goes on where a socket of this machine is bound to the packet's destination: something here
+    /// answers there (`socket wildcard 0`; hooks prerouting and input).
+    public static let destinationHasSocket = Statement.match(.socketWildcard, .byte(0))
+
     /// Goes on where the set holds the key.
     public static func lookup(_ key: [Selector], in set: String) -> Statement {
         .lookup(key, set: set, isInverted: false)

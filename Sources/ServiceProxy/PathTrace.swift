@@ -9,6 +9,7 @@ public struct NodeTables: Sendable {
     let families: Set<IPAddress.Family>
     private let name: String
     private let localAddresses: Set<IPAddress>
+    private let sockets: ListeningSockets
     private let kernel: InMemoryKernel
 
     /// Reads a node's tables.
@@ -16,11 +17,14 @@ public struct NodeTables: Sendable {
     ///   - name: the tables' name.
     ///   - backend: the kernel of the node's namespace.
     ///   - localAddresses: the addresses that the node has.
+    ///   - sockets: where the node's programs listen.
     /// - Throws: what the backend throws.
     public init(
-        named name: String, from backend: some NFTablesBackend, localAddresses: Set<IPAddress>
+        named name: String, from backend: some NFTablesBackend, localAddresses: Set<IPAddress>,
+        sockets: ListeningSockets = ListeningSockets()
     ) throws {
         self.name = name
+        self.sockets = sockets
         self.localAddresses = localAddresses
         let present = try backend.tables()
         let tables = IPAddress.Family.allCases.map { Self.table($0, name) }
@@ -31,8 +35,9 @@ public struct NodeTables: Sendable {
 
     /// A kernel that stands as the node's stood when it was read.
     func copy(random: @escaping @Sendable (UInt32) -> UInt32) -> InMemoryKernel {
-        InMemoryKernel(
-            copying: kernel, PacketEnvironment(localAddresses: localAddresses, random: random))
+        var environment = PacketEnvironment(localAddresses: localAddresses, random: random)
+        environment.isListening = { [sockets] in sockets.contains($0) }
+        return InMemoryKernel(copying: kernel, environment)
     }
 
     func table(_ family: IPAddress.Family) -> Table { Self.table(family, name) }
@@ -127,6 +132,10 @@ public struct PathTrace: Sendable {
         // A chain's rules each are a step; it is explained where it is entered.
         var explained: Set<String> = []
         for step in first.steps {
+            if step.verdict == .return, Dispatch(chainName: step.chain)?.treatment == .served {
+                sentences.append("The address is one that this node answers itself.")
+                continue
+            }
             guard step.verdict != .return || step.chain == "service-range",
                 explained.insert(step.chain).inserted,
                 let sentence = Self.sentence(step, name)
@@ -198,7 +207,7 @@ public struct PathTrace: Sendable {
         case .drop:
             return "\(name)'s traffic policy is Local and it has no endpoint on this node: dropped."
         case .guarded: return "The address is guarded by loadBalancerSourceRanges."
-        case .cluster, .external, .local, .direct: break
+        case .cluster, .served, .external, .local, .direct: break
         }
         let count = dispatch.range.count
         var text =
@@ -206,6 +215,10 @@ public struct PathTrace: Sendable {
             + "endpoint\(count == 1 ? "" : "s")"
         switch dispatch.treatment {
         case .cluster: text += "; sources other than pods are masqueraded"
+        case .served:
+            text +=
+                " on other nodes, for nothing on this one listens there; sources other than pods"
+                + " are masqueraded"
         case .external: text += " (traffic policy Cluster); the source is masqueraded"
         case .local: text += " on this node (external traffic policy Local); the source is kept"
         default: text += "; the source is kept"

@@ -78,7 +78,7 @@ extension Ruleset {
         switch dispatch.treatment {
         case .guarded: [treatments]
         case .direct: [shortCircuitTreatments]
-        case .cluster, .external, .local, .drop, .reject: [treatments, guardedTreatments]
+        case .cluster, .served, .external, .local, .drop, .reject: [treatments, guardedTreatments]
         }
     }
 

@@ -2,12 +2,12 @@ import Glibc
 
 /// Files of /proc, which have no length.
 enum ProcFile {
-    /// Reads a file of at most 64 KiB.
-    static func read(_ path: String) throws -> String {
+    /// Reads a file, or its first `limit` bytes.
+    static func read(_ path: String, limit: Int = 1 << 16) throws -> String {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw ProxyError("cannot read \(path): errno \(errno)") }
         defer { close(descriptor) }
-        var bytes = [UInt8](repeating: 0, count: 1 << 16)
+        var bytes = [UInt8](repeating: 0, count: limit)
         var count = 0
         while count < bytes.count {
             let part = bytes.withUnsafeMutableBytes {

@@ -169,6 +169,9 @@ struct Dispatch: Hashable, Sendable {
         case local
         /// To the slots; not masqueraded unless the mark is set already.
         case direct
+        /// Left to the node where something there listens at the address itself; else like
+        /// `cluster`.
+        case served
         /// Only for allowed sources, who are then looked up again; others are dropped.
         case guarded
         /// Dropped: the policy is Local and there is no local endpoint.

@@ -7,7 +7,7 @@ struct NodeContext: Hashable, Sendable {
     /// `topology.kubernetes.io/zone`
     var zone: String?
     /// Service addresses that something on the node itself answers (the node's own DNS): the proxy
-    /// leaves them alone.
+    /// leaves them alone while it listens there, and leads to other nodes' else.
     var locallyServedAddresses: Set<IPAddress> = []
 }
 
@@ -45,7 +45,8 @@ struct ServiceCompiler: Sendable {
             let slices = slices.filter { $0.addressType == family.rawValue }
             for port in service.ports {
                 let selection = EndpointSelection(
-                    candidates(of: port, in: slices), service: service, node: node)
+                    elsewhere(candidates(of: port, in: slices), service), service: service,
+                    node: node)
                 let before = previous?.ports.first {
                     $0.family == family && $0.port == port.protocolPort
                 }
@@ -82,10 +83,18 @@ struct ServiceCompiler: Sendable {
         let builder = FrontendBuilder(
             service: service, selection: selection, local: slots.localRange,
             cluster: slots.clusterRange)
-        for address in service.clusterIPs
-        where address.family == family && !node.locallyServedAddresses.contains(address) {
-            rules.frontends.append(
-                builder.clusterIP(.address(address, port.protocolPort)))
+        for address in service.clusterIPs where address.family == family {
+            let frontend = Frontend.address(address, port.protocolPort)
+            guard node.locallyServedAddresses.contains(address) else {
+                rules.frontends.append(builder.clusterIP(frontend))
+                continue
+            }
+            // Without an endpoint elsewhere nothing is better than to leave it to the node.
+            guard let fallback = builder.served(frontend) else { continue }
+            rules.frontends.append(fallback)
+            if port.transport == .udp {
+                rules.retained.append(Backend(address: address, port: port.port))
+            }
         }
         var seen = Set(rules.frontends.map(\.frontend))
         for address in service.externalIPs where address.family == family {
@@ -143,6 +152,16 @@ struct ServiceCompiler: Sendable {
         return candidates
     }
 
+    /// Leaves out the endpoints of this node where the Service has an address that the node answers
+    /// itself: whoever is led on was not answered here. Where no other is ready, all stay.
+    private func elsewhere(_ candidates: [Candidate], _ service: Service) -> [Candidate] {
+        guard !node.locallyServedAddresses.isDisjoint(with: service.clusterIPs) else {
+            return candidates
+        }
+        let others = candidates.filter { $0.endpoint.nodeName != node.nodeName }
+        return others.contains(where: \.endpoint.isReady) ? others : candidates
+    }
+
     /// The sources of one family that `loadBalancerSourceRanges` or its annotation allow; nil where
     /// neither restricts this family.
     private func allowedSources(of service: Service, _ family: IPAddress.Family) -> [Prefix]? {
@@ -189,6 +208,15 @@ struct FrontendBuilder {
             } else {
                 self.dispatch(.cluster, isLocal ? local : cluster, frontend.kind)
             }
+        return FrontendRules(role: .clusterIP, frontend: frontend, dispatch: dispatch)
+    }
+
+    /// A cluster IP that the node answers itself; nil where no endpoint could stand in for it.
+    func served(_ frontend: Frontend) -> FrontendRules? {
+        let isElsewhere = selection.onThisNode.isEmpty
+        guard isElsewhere, cluster.count > 0 else { return nil }
+        let dispatch = Dispatch(
+            kind: frontend.kind, treatment: .served, range: cluster, affinityTimeoutSeconds: nil)
         return FrontendRules(role: .clusterIP, frontend: frontend, dispatch: dispatch)
     }
 

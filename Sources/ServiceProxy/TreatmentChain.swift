@@ -9,7 +9,7 @@ extension Dispatch {
         case .reject: return Ruleset.Ending.noEndpoints.rawValue + suffix
         case .drop: return Ruleset.Ending.noLocalEndpoints.rawValue + suffix
         case .guarded: return "guard"
-        case .cluster, .external, .local, .direct:
+        case .cluster, .external, .local, .direct, .served:
             var name = kind == .nodePort ? "port-" : "to-"
             name += "\(treatment.rawValue)-\(range.offset)-\(range.count)"
             if let affinityTimeoutSeconds { name += "-\(affinityTimeoutSeconds)" }
@@ -47,7 +47,7 @@ extension Dispatch {
         switch treatment {
         case .guarded: true
         case .reject, .drop: kind == .address
-        case .cluster, .external, .local, .direct: false
+        case .cluster, .external, .local, .direct, .served: false
         }
     }
 }
@@ -62,6 +62,7 @@ extension Ruleset {
         case .reject: statements.append([.verdict(.goto(Ending.noEndpoints.rawValue))])
         case .drop: statements.append([.verdict(.goto(Ending.noLocalEndpoints.rawValue))])
         case .cluster: statements += markUnlessPod
+        case .served: statements += unlessAnsweredHere + markUnlessPod
         case .external: statements.append([.setMark(bits: options.masqueradeBit)])
         case .local: statements += shortCircuitStatements(dispatch.kind)
         case .direct, .guarded: break
@@ -81,6 +82,18 @@ extension Ruleset {
         // Without a pod range there is no telling who is outside: then nobody is masqueraded.
         if prefixes.isEmpty { return [] }
         return [prefixes.map { .match(source, in: $0, isInverted: true) } + [mark]]
+    }
+
+    /// The node's own programs reach what has the address while the node has it: in their hook the
+    /// kernel would look at the sender's socket.
+    private var unlessAnsweredHere: [[Statement]] {
+        [
+            [.sourceIsLocal, .destinationIsLocal, .verdict(.return)],
+            [
+                .compare(.sourceType, .notEqual, Value(.number(2))), .destinationHasSocket,
+                .verdict(.return),
+            ],
+        ]
     }
 
     private func shortCircuitStatements(_ kind: FrontendKind) -> [[Statement]] {

@@ -53,6 +53,7 @@ struct KernelTests {
                 "ct status dnat accept comment \"translated already\"",
                 "ip daddr . meta l4proto . th dport vmap @services",
                 "fib daddr type local meta mark set meta mark | 0x00004000",
+                "socket wildcard 0 return",
                 "ip daddr 10.96.0.0/16 tcp dport 81 reject with tcp reset",
                 "ip daddr 10.96.0.0/16 reject",
                 "ip daddr 127.0.0.0/8 drop",
@@ -292,6 +293,7 @@ struct KernelTests {
             ("pre", [.match(anyOf: CTStatus.dnat), .verdict(.accept)], "translated already"),
             ("pre", [.verdictMap(service, name: "services")], nil),
             ("pre", [.destinationIsLocal, .setMark(bits: 0x4000)], nil),
+            ("pre", [.destinationHasSocket, .verdict(.return)], nil),
             (
                 "in",
                 [

@@ -17,6 +17,8 @@ struct PacketModel {
     var node: NodeContext
     var options: RulesetOptions
     var nodeAddresses: Set<IPAddress>
+    /// Whether something on the node listens at its locally served addresses.
+    var isListening = true
     var services: [Service]
     var slices: [EndpointSlice]
 
@@ -38,10 +40,15 @@ struct PacketModel {
             }
         for service in services {
             for servicePort in service.ports where servicePort.protocolPort == port {
-                if service.clusterIPs.contains(packet.destination),
-                    !node.locallyServedAddresses.contains(packet.destination)
-                {
-                    return internalFate(service, servicePort, packet, isPod: isPod)
+                if service.clusterIPs.contains(packet.destination) {
+                    guard node.locallyServedAddresses.contains(packet.destination) else {
+                        return internalFate(service, servicePort, packet, isPod: isPod)
+                    }
+                    let standIns = standIns(service, servicePort, packet.family)
+                    guard !standIns.isEmpty else { continue }
+                    return isListening || isOwn
+                        ? .untouched
+                        : .sent(to: standIns, isMasqueraded: options.masqueradesAll || !isPod)
                 }
                 let isExternalIP = service.externalIPs.contains(packet.destination)
                 let isIngress =
@@ -106,12 +113,45 @@ struct PacketModel {
         return local.isEmpty ? .dropped : .sent(to: local, isMasqueraded: false)
     }
 
+    /// The endpoints of other nodes that answer in this one's place.
+    private func standIns(
+        _ service: Service, _ port: ServicePort, _ family: IPAddress.Family
+    ) -> Set<Backend> {
+        let isReachable = service.isExternallyReachable
+        guard service.internalTrafficPolicy == .cluster || isReachable else { return [] }
+        let isHere = { (endpoint: EndpointSlice.Endpoint) in endpoint.nodeName == node.nodeName }
+        let all = usable(service, port, family) { _ in true }
+        // The node's own count only where no other is ready; then there is nothing to gain.
+        return any(service, port, family, isHere) && !hasReadyElsewhere(service, port, family)
+            ? [] : all
+    }
+
+    private func any(
+        _ service: Service, _ port: ServicePort, _ family: IPAddress.Family,
+        _ isWanted: (EndpointSlice.Endpoint) -> Bool
+    ) -> Bool {
+        slices.contains { slice in
+            slice.serviceKey == service.key && slice.addressType == family.rawValue
+                && slice.ports.contains {
+                    $0.name == port.name && $0.transport == port.transport
+                } && slice.endpoints.contains { !$0.addresses.isEmpty && isWanted($0) }
+        }
+    }
+
+    private func hasReadyElsewhere(
+        _ service: Service, _ port: ServicePort, _ family: IPAddress.Family
+    ) -> Bool {
+        any(service, port, family) { $0.isReady && $0.nodeName != node.nodeName }
+    }
+
     private func usable(
         _ service: Service, _ port: ServicePort, _ family: IPAddress.Family,
         _ isWanted: (EndpointSlice.Endpoint) -> Bool
     ) -> Set<Backend> {
         var ready: Set<Backend> = []
         var last: Set<Backend> = []
+        let isServedHere = !node.locallyServedAddresses.isDisjoint(with: service.clusterIPs)
+        let leavesOwnOut = isServedHere && hasReadyElsewhere(service, port, family)
         for slice in slices
         where slice.serviceKey == service.key && slice.addressType == family.rawValue {
             for slicePort in slice.ports
@@ -119,6 +159,7 @@ struct PacketModel {
                 && slicePort.transport == port.transport
             {
                 for endpoint in slice.endpoints where isWanted(endpoint) {
+                    if leavesOwnOut, endpoint.nodeName == node.nodeName { continue }
                     guard let address = endpoint.addresses.first else { continue }
                     let backend = Backend(address: address, port: slicePort.port)
                     if endpoint.isReady { ready.insert(backend) }

@@ -13,9 +13,13 @@ import Testing
 @Suite(.offPool) struct PropertyTests {
     @Test(arguments: 1...6) func packetsMeetWhatTheModelSays(seed: UInt64) throws {
         var world = RandomWorld(seed: seed)
+        world.isListening = seed.isMultiple(of: 2)
         let draw = Draw()
-        let kernel = InMemoryKernel(
-            PacketEnvironment(localAddresses: world.nodeAddresses) { draw.value % max($0, 1) })
+        var environment = PacketEnvironment(localAddresses: world.nodeAddresses) {
+            draw.value % max($0, 1)
+        }
+        environment.isListening = { [isListening = world.isListening] _ in isListening }
+        let kernel = InMemoryKernel(environment)
         let engine = ProxyEngine(
             options: world.options, families: [.ipv4, .ipv6], node: world.node, backend: kernel,
             flows: nil)
@@ -134,6 +138,8 @@ struct RandomWorld {
     var slices: [ObjectKey: EndpointSlice] = [:]
     /// Session affinity narrows what later packets of a client may reach; soaks switch it on.
     var usesAffinity = false
+    /// Whether something on the node listens at its own DNS address.
+    var isListening = true
 
     init(seed: UInt64) { generator = SeededGenerator(seed) }
 
@@ -145,7 +151,7 @@ struct RandomWorld {
 
     var model: PacketModel {
         PacketModel(
-            node: node, options: options, nodeAddresses: nodeAddresses,
+            node: node, options: options, nodeAddresses: nodeAddresses, isListening: isListening,
             services: Array(services.values), slices: Array(slices.values))
     }
 

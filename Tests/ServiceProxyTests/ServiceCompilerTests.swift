@@ -129,6 +129,11 @@ import Testing
         let rules = own.compile(
             try makeService("dns", spec), slices: [try makeSlice(of: "dns", port: 53, [near])])
         #expect(summary(rules) == ["node port: external 0+1"])
+        // Another node's stands in for it, and this node's own is not asked again.
+        let both = own.compile(
+            try makeService("dns", spec), slices: [try makeSlice(of: "dns", port: 53, [near, far])])
+        #expect(summary(both) == ["cluster IP: served 0+1", "node port: external 0+1"])
+        #expect(both?.ports[0].slots.map { "\($0.address)" } == [far.address])
     }
 
     @Test func loadBalancerAddresses() throws {

@@ -71,9 +71,11 @@ final class EchoServer: Sendable {
     private let descriptors: [Int32]
     private let isStopped = Mutex(false)
 
-    init(_ name: String, in namespace: TestNamespace, port: UInt16, families: [IPAddress.Family])
-        throws
-    {
+    /// - Parameter address: where it listens; nil for every address.
+    init(
+        _ name: String, in namespace: TestNamespace, port: UInt16, families: [IPAddress.Family],
+        address: IPAddress? = nil
+    ) throws {
         descriptors = try namespace.withThread {
             try families.flatMap { family in
                 try [TransportProtocol.tcp, .udp].map { transport in
@@ -82,7 +84,9 @@ final class EchoServer: Sendable {
                     setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, 4)
                     if family == .ipv6 { setsockopt(descriptor, 41, 26, &one, 4) }
                     let any = IPAddress(family: family, numericValue: 0)
-                    let bound = SocketAddress(any, port).withPointer { bind(descriptor, $0, $1) }
+                    let bound = SocketAddress(address ?? any, port).withPointer {
+                        bind(descriptor, $0, $1)
+                    }
                     guard bound == 0 else { throw TestFailure("cannot bind \(port): \(errno)") }
                     if transport == .tcp { listen(descriptor, 1024) }
                     return descriptor
