@@ -85,6 +85,9 @@ struct TraceReport: Sendable {
         if !endpoint.isReady { return "it is not ready" }
         if case .dropped = trace.outcome { return "nothing gets there" }
         if case .untouched = trace.outcome { return "the node's tables do not lead there" }
+        if case .answeredHere = trace.outcome {
+            return "only where nothing on this node listens at the address"
+        }
         if let node = endpoint.nodeName, node != plan.node.metadata.name,
             plan.service?.internalTrafficPolicy == .local
                 || plan.service?.externalTrafficPolicy == .local

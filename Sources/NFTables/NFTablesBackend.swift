@@ -31,6 +31,21 @@ extension NFTablesBackend {
     }
 }
 
+extension NFTablesBackend {
+    /// Whether the kernel knows `socket` expressions (nft_socket), tried in a table that goes in the
+    /// same transaction.
+    /// - Parameter name: of that table; none of this name may exist.
+    public func findsSockets(_ name: String) -> Bool {
+        let table = Table(.ip, name)
+        var transaction = Transaction()
+        transaction.add(table)
+        transaction.add(Chain("try", in: table))
+        transaction.add(Rule("try", in: table, [.destinationHasSocket, .verdict(.return)]))
+        transaction.delete(table)
+        return (try? apply(transaction)) != nil
+    }
+}
+
 /// A rule as the kernel holds it.
 public struct InstalledRule: Hashable, Sendable {
     /// The rule. Counters in its expressions show their readings.

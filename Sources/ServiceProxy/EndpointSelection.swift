@@ -77,6 +77,8 @@ struct SlotAssignment {
     let slots: [Backend]
     let localRange: SlotRange
     let clusterRange: SlotRange
+    /// Those that only Cluster policies use.
+    let elsewhereRange: SlotRange
 
     /// Endpoints keep the slot they had wherever it is in the region they belong to.
     /// - Parameters:
@@ -86,6 +88,7 @@ struct SlotAssignment {
             slots = sortedCluster
             localRange = SlotRange(offset: 0, count: 0)
             clusterRange = SlotRange(offset: 0, count: sortedCluster.count)
+            elsewhereRange = clusterRange
             return
         }
         let (local, cluster) = (Set(sortedLocal), Set(sortedCluster))
@@ -109,5 +112,6 @@ struct SlotAssignment {
         self.slots = slots
         localRange = SlotRange(offset: 0, count: local.count)
         clusterRange = SlotRange(offset: regions[0].count, count: cluster.count)
+        elsewhereRange = SlotRange(offset: local.count, count: regions[2].count)
     }
 }

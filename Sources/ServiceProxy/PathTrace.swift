@@ -76,6 +76,8 @@ public struct PathTrace: Sendable {
         case translated
         /// No rule concerns it.
         case untouched
+        /// Something on the node listens at the address itself, and answers.
+        case answeredHere
         /// It is refused: TCP by a reset, other protocols by ICMP.
         case refused
         /// Its packets vanish.
@@ -134,6 +136,7 @@ public struct PathTrace: Sendable {
         for step in first.steps {
             if step.verdict == .return, Dispatch(chainName: step.chain)?.treatment == .served {
                 sentences.append("The address is one that this node answers itself.")
+                outcome = .answeredHere
                 continue
             }
             guard step.verdict != .return || step.chain == "service-range",
@@ -233,6 +236,7 @@ public struct PathTrace: Sendable {
         _ packet: Packet, _ endpointName: (IPAddress) -> String?
     ) -> [String] {
         switch outcome {
+        case .answeredHere: return ["What listens there answers."]
         case .untouched: return ["No Service has it: the packet is routed as it is."]
         case .refused: return ["The client sees \"connection refused\"."]
         case .dropped: return ["The client waits until its own timeout."]

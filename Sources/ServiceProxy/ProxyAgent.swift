@@ -164,12 +164,17 @@ public final class ProxyAgent: Sendable {
                 "the kernel's nftables cannot be used (\(error)); they need Linux 5.13 or newer "
                     + "with nf_tables, and root")
         }
+        let findsSockets = kernel.findsSockets(configuration.tableName + "-try")
+        if !findsSockets, !configuration.locallyServedAddresses.isEmpty {
+            logger.warning(
+                "the kernel lacks nft_socket: while this node's DNS is down, none stands in for it")
+        }
         return ProxyEngine(
             options: configuration.rulesetOptions(.init()), families: configuration.families,
             node: NodeContext(
                 nodeName: configuration.nodeName, zone: nil,
                 locallyServedAddresses: Set(configuration.locallyServedAddresses)),
-            backend: kernel, flows: flows)
+            backend: kernel, flows: flows, findsSockets: findsSockets)
     }
 }
 

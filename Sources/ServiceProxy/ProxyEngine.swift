@@ -24,13 +24,15 @@ final class ProxyEngine {
     /// Elements in one transaction while everything is loaded.
     static let chunkLimit = 20_000
 
-    /// - Parameter flows: connection tracking; nil leaves flows alone.
+    /// - Parameters:
+    ///   - flows: connection tracking; nil leaves flows alone.
+    ///   - findsSockets: whether the kernel has `socket` expressions.
     init(
         options: RulesetOptions, families: [IPAddress.Family], node: NodeContext,
-        backend: any NFTablesBackend, flows: ConntrackSocket?
+        backend: any NFTablesBackend, flows: ConntrackSocket?, findsSockets: Bool = true
     ) {
         planner = RulesetPlanner(options, families: families)
-        compiler = ServiceCompiler(node: node)
+        compiler = ServiceCompiler(node: node, findsSockets: findsSockets)
         self.backend = backend
         self.flows = flows
     }

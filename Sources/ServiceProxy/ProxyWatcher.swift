@@ -168,12 +168,15 @@ final class ProxyWatcher: Sendable {
     private func apply(
         _ kubeProxy: KubeProxyConfiguration, regarding reference: ObjectReference?
     ) async {
-        state.withLock { $0.kubeProxy = kubeProxy }
+        let wasARPStrict = state.withLock { state in
+            defer { state.kubeProxy = kubeProxy }
+            return state.kubeProxy.isARPStrict
+        }
         postOptions()
         let seconds = kubeProxy.syncPeriodSeconds ?? agent.configuration.auditPeriodSeconds
         worker.post { $0.auditPeriodSeconds = seconds }
         var warnings = kubeProxy.warnings
-        if agent.configuration.setsSysctls { warnings += setSysctls(kubeProxy) }
+        if agent.configuration.setsSysctls { warnings += setSysctls(kubeProxy, wasARPStrict) }
         for (text, field, address, port) in [
             (
                 kubeProxy.healthBindAddress, "healthzBindAddress",
@@ -200,13 +203,19 @@ final class ProxyWatcher: Sendable {
     }
 
     /// Sets the kernel parameters of the node's namespace; returns what could not be set.
-    private func setSysctls(_ kubeProxy: KubeProxyConfiguration) -> [String] {
+    private func setSysctls(
+        _ kubeProxy: KubeProxyConfiguration, _ wasARPStrict: Bool
+    ) -> [String] {
+        var parameters: [(String, String)] = []
         // An address on a link of the node is answered only where that link was asked, and asked
-        // for with an address of the network's own: what IPVS mode needed for kube-ipvs0.
-        var parameters = [
-            ("net/ipv4/conf/all/arp_ignore", kubeProxy.isARPStrict ? "1" : "0"),
-            ("net/ipv4/conf/all/arp_announce", kubeProxy.isARPStrict ? "2" : "0"),
-        ]
+        // for with an address of the network's own: what IPVS mode needed for kube-ipvs0. Taken
+        // back only where this agent set it: it may be the administrator's own setting.
+        if kubeProxy.isARPStrict || wasARPStrict {
+            parameters = [
+                ("net/ipv4/conf/all/arp_ignore", kubeProxy.isARPStrict ? "1" : "0"),
+                ("net/ipv4/conf/all/arp_announce", kubeProxy.isARPStrict ? "2" : "0"),
+            ]
+        }
         // Packets that come out of order, from behind a lossy link, are still the connection's.
         let isLiberal = kubeProxy.isTCPLiberal ?? true
         parameters.append(

@@ -14,6 +14,9 @@ struct NodeContext: Hashable, Sendable {
 /// Turns a Service with its slices into what the kernel should hold.
 struct ServiceCompiler: Sendable {
     var node: NodeContext
+    /// Whether rules can ask the kernel if something listens at an address; without that, addresses
+    /// which the node answers itself are left to it always.
+    var findsSockets = true
 
     /// Services of another proxy carry this label.
     static let proxyNameLabel = "service.kubernetes.io/service-proxy-name"
@@ -45,8 +48,7 @@ struct ServiceCompiler: Sendable {
             let slices = slices.filter { $0.addressType == family.rawValue }
             for port in service.ports {
                 let selection = EndpointSelection(
-                    elsewhere(candidates(of: port, in: slices), service), service: service,
-                    node: node)
+                    candidates(of: port, in: slices), service: service, node: node)
                 let before = previous?.ports.first {
                     $0.family == family && $0.port == port.protocolPort
                 }
@@ -73,8 +75,12 @@ struct ServiceCompiler: Sendable {
         _ port: ServicePort, _ family: IPAddress.Family, _ selection: EndpointSelection,
         _ service: Service, _ previous: PortRules?
     ) -> PortRules {
+        // Who stands in for this node must not be this node, so its endpoints have slots apart.
+        let isServedHere = !node.locallyServedAddresses.isDisjoint(with: service.clusterIPs)
         let slots = SlotAssignment(
-            local: selection.local, cluster: selection.cluster, previous: previous?.slots ?? [])
+            local: isServedHere && selection.local.isEmpty
+                ? selection.cluster.filter(selection.onThisNode.contains) : selection.local,
+            cluster: selection.cluster, previous: previous?.slots ?? [])
         var rules = PortRules(
             family: family, port: port.protocolPort, name: port.name, slots: slots.slots,
             retained: port.transport == .udp
@@ -90,8 +96,8 @@ struct ServiceCompiler: Sendable {
                 continue
             }
             // Without an endpoint elsewhere nothing is better than to leave it to the node.
-            guard let fallback = builder.served(frontend) else { continue }
-            rules.frontends.append(fallback)
+            guard findsSockets, slots.elsewhereRange.count > 0 else { continue }
+            rules.frontends.append(builder.served(frontend, slots.elsewhereRange))
             if port.transport == .udp {
                 rules.retained.append(Backend(address: address, port: port.port))
             }
@@ -152,16 +158,6 @@ struct ServiceCompiler: Sendable {
         return candidates
     }
 
-    /// Leaves out the endpoints of this node where the Service has an address that the node answers
-    /// itself: whoever is led on was not answered here. Where no other is ready, all stay.
-    private func elsewhere(_ candidates: [Candidate], _ service: Service) -> [Candidate] {
-        guard !node.locallyServedAddresses.isDisjoint(with: service.clusterIPs) else {
-            return candidates
-        }
-        let others = candidates.filter { $0.endpoint.nodeName != node.nodeName }
-        return others.contains(where: \.endpoint.isReady) ? others : candidates
-    }
-
     /// The sources of one family that `loadBalancerSourceRanges` or its annotation allow; nil where
     /// neither restricts this family.
     private func allowedSources(of service: Service, _ family: IPAddress.Family) -> [Prefix]? {
@@ -211,12 +207,10 @@ struct FrontendBuilder {
         return FrontendRules(role: .clusterIP, frontend: frontend, dispatch: dispatch)
     }
 
-    /// A cluster IP that the node answers itself; nil where no endpoint could stand in for it.
-    func served(_ frontend: Frontend) -> FrontendRules? {
-        let isElsewhere = selection.onThisNode.isEmpty
-        guard isElsewhere, cluster.count > 0 else { return nil }
+    /// A cluster IP that the node answers itself, and endpoints of other nodes where it does not.
+    func served(_ frontend: Frontend, _ elsewhere: SlotRange) -> FrontendRules {
         let dispatch = Dispatch(
-            kind: frontend.kind, treatment: .served, range: cluster, affinityTimeoutSeconds: nil)
+            kind: frontend.kind, treatment: .served, range: elsewhere, affinityTimeoutSeconds: nil)
         return FrontendRules(role: .clusterIP, frontend: frontend, dispatch: dispatch)
     }
 

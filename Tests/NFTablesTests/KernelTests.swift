@@ -81,6 +81,15 @@ struct KernelTests {
         text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
     }
 
+    @Test func socketsCanBeAskedForAndNothingStaysOfTheQuestion() throws {
+        try NetworkFixture.run { network in
+            let namespace = try network.namespace("try")
+            let kernel = try NFTablesKernel(in: namespace.descriptor)
+            #expect(kernel.findsSockets("portolan-try"))
+            #expect(try kernel.tables().isEmpty)
+        }
+    }
+
     @Test func readsBackWhatItWrote() throws {
         try NetworkFixture.run { network in
             let namespace = try network.namespace("read")

@@ -117,31 +117,11 @@ struct PacketModel {
     private func standIns(
         _ service: Service, _ port: ServicePort, _ family: IPAddress.Family
     ) -> Set<Backend> {
-        let isReachable = service.isExternallyReachable
-        guard service.internalTrafficPolicy == .cluster || isReachable else { return [] }
-        let isHere = { (endpoint: EndpointSlice.Endpoint) in endpoint.nodeName == node.nodeName }
-        let all = usable(service, port, family) { _ in true }
-        // The node's own count only where no other is ready; then there is nothing to gain.
-        return any(service, port, family, isHere) && !hasReadyElsewhere(service, port, family)
-            ? [] : all
-    }
-
-    private func any(
-        _ service: Service, _ port: ServicePort, _ family: IPAddress.Family,
-        _ isWanted: (EndpointSlice.Endpoint) -> Bool
-    ) -> Bool {
-        slices.contains { slice in
-            slice.serviceKey == service.key && slice.addressType == family.rawValue
-                && slice.ports.contains {
-                    $0.name == port.name && $0.transport == port.transport
-                } && slice.endpoints.contains { !$0.addresses.isEmpty && isWanted($0) }
+        guard service.internalTrafficPolicy == .cluster || service.isExternallyReachable else {
+            return []
         }
-    }
-
-    private func hasReadyElsewhere(
-        _ service: Service, _ port: ServicePort, _ family: IPAddress.Family
-    ) -> Bool {
-        any(service, port, family) { $0.isReady && $0.nodeName != node.nodeName }
+        return usable(service, port, family) { _ in true }
+            .subtracting(usable(service, port, family) { $0.nodeName == node.nodeName })
     }
 
     private func usable(
@@ -150,8 +130,6 @@ struct PacketModel {
     ) -> Set<Backend> {
         var ready: Set<Backend> = []
         var last: Set<Backend> = []
-        let isServedHere = !node.locallyServedAddresses.isDisjoint(with: service.clusterIPs)
-        let leavesOwnOut = isServedHere && hasReadyElsewhere(service, port, family)
         for slice in slices
         where slice.serviceKey == service.key && slice.addressType == family.rawValue {
             for slicePort in slice.ports
@@ -159,7 +137,6 @@ struct PacketModel {
                 && slicePort.transport == port.transport
             {
                 for endpoint in slice.endpoints where isWanted(endpoint) {
-                    if leavesOwnOut, endpoint.nodeName == node.nodeName { continue }
                     guard let address = endpoint.addresses.first else { continue }
                     let backend = Backend(address: address, port: slicePort.port)
                     if endpoint.isReady { ready.insert(backend) }

@@ -120,7 +120,7 @@ import Testing
         #expect(
             try compile([:], [near], labels: ["service.kubernetes.io/service-proxy-name": "x"])
                 == nil)
-        let own = ServiceCompiler(
+        var own = ServiceCompiler(
             node: NodeContext(
                 nodeName: "node-1", zone: nil,
                 locallyServedAddresses: [try #require(IPAddress("10.96.0.7"))]))
@@ -132,8 +132,12 @@ import Testing
         // Another node's stands in for it, and this node's own is not asked again.
         let both = own.compile(
             try makeService("dns", spec), slices: [try makeSlice(of: "dns", port: 53, [near, far])])
-        #expect(summary(both) == ["cluster IP: served 0+1", "node port: external 0+1"])
-        #expect(both?.ports[0].slots.map { "\($0.address)" } == [far.address])
+        #expect(summary(both) == ["cluster IP: served 1+1", "node port: external 0+2"])
+        #expect(both?.ports[0].slots.map { "\($0.address)" } == [near.address, far.address])
+        own.findsSockets = false
+        let without = own.compile(
+            try makeService("dns", spec), slices: [try makeSlice(of: "dns", port: 53, [near, far])])
+        #expect(summary(without) == ["node port: external 0+2"])
     }
 
     @Test func loadBalancerAddresses() throws {
