@@ -139,11 +139,11 @@ import Testing
         # WebSockets through pods', services' and nodes' /proxy.
         settings = client.Configuration.get_default_copy()
         context = ssl.create_default_context(cafile=settings.ssl_ca_cert)
-        headers = {"X-Word": "hello", "Authorization": settings.get_api_key_with_prefix(
-            "authorization") or ""}
+        headers = {"X-Word": "hello"}
         if settings.cert_file:
             context.load_cert_chain(settings.cert_file, settings.key_file)
-            del headers["Authorization"]
+        for credential in settings.auth_settings().values():
+            headers["Authorization"] = credential["value"]
         base = settings.host.replace("https", "wss") + "/api/v1/"
         def open_socket(path, **more):
             return connect(base + path, ssl=context, additional_headers=headers, max_size=None,
