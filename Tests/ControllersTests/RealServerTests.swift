@@ -279,8 +279,10 @@ import Testing
         let events = try await cluster.kubectl("get", "events")
         #expect(events.contains("ScalingReplicaSet") && events.contains("Scheduled"))
         try await cluster.kubectl("delete", deployment, "service/web", "--timeout=30s")
-        try await cluster.kubectl(
-            "wait", "pods", "--all", "--for=delete", "--timeout=30s")
+        // kubectl 1.20 does not wait for what is gone already.
+        try await eventually("pods stay") {
+            try await !cluster.kubectl("get", "pods", "-o", "name").contains("pod/")
+        }
         #expect(
             try await cluster.kubectl("get", "replicasets,endpointslices,endpoints", "-o", "name")
                 .split(separator: "\n").allSatisfy {
