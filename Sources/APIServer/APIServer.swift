@@ -1,7 +1,7 @@
 import Glibc
 public import Informer
 import JSON
-import KubernetesAPI
+public import KubernetesAPI
 public import Logging
 import NIOCore
 import NIOPosix
@@ -83,6 +83,10 @@ public final class APIServer: Sendable {
         }
     }
 
+    /// The reason of the event about the ServiceCIDR `kubernetes` where the server was started with
+    /// other ranges than it has.
+    public static let otherRangesReason = "KubernetesDefaultServiceCIDRInconsistent"
+
     /// The API for components in this process; works before and while the server listens.
     public let client: any KubernetesClient
     private let configuration: Configuration
@@ -155,6 +159,14 @@ public final class APIServer: Sendable {
             await group.waitForAll()
         }
         await listener.stop()
+    }
+
+    /// Signs the token of a Secret of type `kubernetes.io/service-account-token`: it holds while the
+    /// Secret has it.
+    /// - Throws: the signature's error.
+    public func secretToken(secret: ObjectMeta, account: ObjectMeta) throws -> String {
+        try handler.authenticator.tokens.signForSecret(
+            secret.name, account: account.name, uid: account.uid, namespace: account.namespace)
     }
 
     /// Returns the ports bound, in the order of `listen`, once the server answers.

@@ -1,3 +1,4 @@
+import Informer
 import JSON
 import KubernetesAPI
 import Logging
@@ -68,21 +69,41 @@ struct Bootstrap: Sendable {
         guard let kind = registry.kinds[.serviceCIDRs] else { return }
         let name = ServiceAddressObjects.defaultName
         let key = registry.key(kind, namespace: nil, name: name)
-        guard let held = try registry.store.get(key)?.decoded()["spec", "cidrs"]?.array else {
+        let object = try registry.store.get(key)?.decoded()
+        guard let held = object?["spec", "cidrs"]?.array else {
             return try await ensure(.serviceCIDRs, wanted)
         }
         let ranges = wanted["spec", "cidrs"]?.array ?? []
-        if held == ranges { return }
+        if held == ranges { return try await forgetOtherRanges() }
         if ranges.starts(with: held) { return try await replace(.serviceCIDRs, wanted) }
         let (old, new) = (
             JSONValue.array(held).serializedText, JSONValue.array(ranges).serializedText
         )
-        registry.logger.warning(
-            """
+        let message = """
             ServiceCIDR \(name) has \(old), but the server was started with \(new): addresses \
             still come from the former. Start with the same ranges, or create a ServiceCIDR with \
             the new ones
-            """)
+            """
+        registry.logger.warning("\(message)")
+        let recorder = EventRecorder(
+            client: InProcessClient(registry: registry),
+            component: "kubernetes-service-cidr-controller", logger: registry.logger)
+        await recorder.record(
+            .warning, reason: APIServer.otherRangesReason, message: message,
+            regarding: ObjectReference(
+                .serviceCIDRs, ObjectKey(name: name),
+                uid: object?["metadata", "uid"]?.string ?? ""))
+    }
+
+    /// Takes back what an earlier start had to say about the ranges.
+    private func forgetOtherRanges() async throws {
+        guard let kind = registry.kinds[.events] else { return }
+        let events = registry.store.list(resource: kind.storedName, namespace: "default").objects
+        for event in events
+        where try event.decoded()["reason"]?.string == APIServer.otherRangesReason {
+            _ = try await registry.delete(
+                kind, namespace: "default", name: event.key.name, options: DeleteOptions())
+        }
     }
 
     // MARK: - default/kubernetes

@@ -72,7 +72,9 @@ public final class LoadBalancerController: Sendable {
     /// Watches and writes until the task is cancelled.
     public func run() async {
         await withDiscardingTaskGroup { group in
-            group.addTask { await self.keepSpeakerSecret() }
+            group.addTask {
+                await SpeakerSecret.ensureAtLast(client: self.client, logger: self.logger)
+            }
             group.addTask { await self.watchServices() }
             group.addTask { await self.watchNamespaces() }
             group.addTask { await self.watchForeignController() }
@@ -308,26 +310,6 @@ extension LoadBalancerController {
         await recorder.record(
             event.isWarning ? .warning : .normal, reason: event.reason, message: event.message,
             regarding: reference)
-    }
-}
-
-// MARK: - The speakers' secret
-
-extension LoadBalancerController {
-    /// Makes the secret that speakers know each other by, until it is there.
-    private func keepSpeakerSecret() async {
-        let backoff = Backoff()
-        var attempt = 0
-        while !Task.isCancelled {
-            do {
-                return try await SpeakerSecret.ensure(client: client)
-            } catch {
-                attempt += 1
-                logger.debug(
-                    "the speakers' secret is not there yet", metadata: ["error": "\(error)"])
-                try? await Task.sleep(for: backoff.pause(attempt: attempt))
-            }
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 public import Informer
 import JSON
 public import KubernetesAPI
+public import Logging
 
 /// The secret that speakers sign their heartbeats with. MetalLB's own, Secret
 /// metallb-system/memberlist, is used where the user has made it; Portolan never creates that one
@@ -32,6 +33,22 @@ public enum SpeakerSecret {
                 _ = try await client.create(.secrets, object)
             } catch let error as StatusError where error.isAlreadyExists {
                 // Another process made it between the two requests: it will do.
+            }
+        }
+    }
+
+    /// Creates it where it is missing, and tries until it is there or the task is cancelled.
+    public static func ensureAtLast(client: any KubernetesClient, logger: Logger) async {
+        let backoff = Backoff()
+        var attempt = 0
+        while !Task.isCancelled {
+            do {
+                return try await ensure(client: client)
+            } catch {
+                attempt += 1
+                logger.debug(
+                    "the speakers' secret is not there yet", metadata: ["error": "\(error)"])
+                try? await Task.sleep(for: backoff.pause(attempt: attempt))
             }
         }
     }

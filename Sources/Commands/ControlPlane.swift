@@ -50,8 +50,7 @@ struct ControlPlane: Sendable {
             advertiseAddress: topology.machineAddress,
             nodeClient: try authority.issueClient(
                 user: NodeAgent.Configuration.apiServerClientName, groups: ["system:masters"]))
-        configuration.serviceCIDRs =
-            [topology.services] + [topology.secondaryServices].compactMap(\.self)
+        configuration.serviceCIDRs = topology.serviceRanges
         configuration.nodePortRange = topology.nodePorts
         configuration.clusterDomain = topology.clusterDomain
         configuration.advertisePort = topology.apiPort
@@ -94,7 +93,14 @@ struct ControlPlane: Sendable {
             ).run()
         }
         group.addTask { try await forwardNames() }
-        guard loadBalancer else { return }
+        guard loadBalancer else {
+            // Speakers announce what another controller gives out, and still have to know each other.
+            group.addTask {
+                _ = try await server.waitUntilListening()
+                await SpeakerSecret.ensureAtLast(client: client, logger: logger)
+            }
+            return
+        }
         let controller = LoadBalancerController(client: client, logger: logger)
         group.addTask {
             _ = try await server.waitUntilListening()
@@ -130,6 +136,9 @@ struct ControlPlane: Sendable {
         configuration.dnsAddress = topology.dnsAddress
         configuration.podCIDRs = [topology.pods]
         configuration.rootCertificatePEM = authority.certificatePEM
+        configuration.signSecretToken = { [server] in
+            try server.secretToken(secret: $0, account: $1)
+        }
         configuration.kubeProxyConfiguration = KubeProxyConfiguration.defaultYAML(
             clusterCIDR: topology.pods)
         return configuration
@@ -158,18 +167,20 @@ struct ControlPlane: Sendable {
         try FileSystem.writePrivate(paths.key, Array(server.privateKeyPEM.utf8))
         try FileSystem.writePrivate(paths.authority, Array(authority.certificatePEM.utf8))
         try FileSystem.trimLog(data.nodeLog(node.name))
-        let arguments = [
-            "node", "--network-namespace", node.name, "--cluster-name", topology.name,
-            "--node-name", node.name, "--kubeconfig", data.nodeKubeconfig(node.name),
-            "--address", "\(node.address)", "--interface", VirtualNetwork.nodeLink,
-            "--pod-cidr", "\(topology.pods)", "--node-pod-cidr", "\(node.podCIDR)",
-            "--service-cluster-ip-range", "\(topology.services)",
-            "--cluster-dns", "\(topology.dnsAddress)", "--cluster-domain", topology.clusterDomain,
-            "--forwarder", "\(topology.machineAddress)", "--data-dir", directory,
-            "--image-directory", data.images,
-            "--server-certificate", paths.certificate, "--server-key", paths.key,
-            "--client-authority", paths.authority, "--ready-descriptor", "3",
-        ]
+        let ranges = topology.serviceRanges.flatMap { ["--service-cluster-ip-range", "\($0)"] }
+        let arguments =
+            [
+                "node", "--network-namespace", node.name, "--cluster-name", topology.name,
+                "--node-name", node.name, "--kubeconfig", data.nodeKubeconfig(node.name),
+                "--address", "\(node.address)", "--interface", VirtualNetwork.nodeLink,
+                "--pod-cidr", "\(topology.pods)", "--node-pod-cidr", "\(node.podCIDR)",
+                "--cluster-dns", "\(topology.dnsAddress)", "--cluster-domain",
+                topology.clusterDomain,
+                "--forwarder", "\(topology.machineAddress)", "--data-dir", directory,
+                "--image-directory", data.images,
+                "--server-certificate", paths.certificate, "--server-key", paths.key,
+                "--client-authority", paths.authority, "--ready-descriptor", "3",
+            ] + ranges
         return NodeSupervisor.Node(
             name: node.name, arguments: arguments, logPath: data.nodeLog(node.name))
     }

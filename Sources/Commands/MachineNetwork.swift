@@ -16,8 +16,9 @@ struct MachineNetwork: Sendable {
 
     /// Turns forwarding on and puts the table in place, in one transaction.
     func build() throws {
-        let before = try Sysctl.read(Self.forwarding)
-        if before != "1" {
+        try RunDirectory.alone {
+            let before = try Sysctl.read(Self.forwarding)
+            guard before != "1" else { return }
             try FileSystem.writePrivate(Self.savedForwarding, Array(before.utf8))
             try Sysctl.write(Self.forwarding, "1")
         }
@@ -45,11 +46,14 @@ struct MachineNetwork: Sendable {
         var transaction = Transaction()
         transaction.destroy(Table(.ip, "\(name)-machine"))
         try backend.apply(transaction)
-        guard RunDirectory.runningNames().allSatisfy({ $0 == name }),
-            let saved = FileSystem.read(savedForwarding)
-        else { return }
-        try Sysctl.write(forwarding, String(decoding: saved, as: UTF8.self))
-        FileSystem.removeFile(savedForwarding)
+        // Whoever starts meanwhile either holds its lock already, or reads what is put back here.
+        try RunDirectory.alone {
+            guard RunDirectory.runningNames().allSatisfy({ $0 == name }),
+                let saved = FileSystem.read(savedForwarding)
+            else { return }
+            try Sysctl.write(forwarding, String(decoding: saved, as: UTF8.self))
+            FileSystem.removeFile(savedForwarding)
+        }
     }
 
     /// Makes the routes to address pools equal to `pools`: those inside the LAN need none.

@@ -25,7 +25,7 @@ struct AgentOptions: ParsableArguments {
     var podCidr: Prefix
 
     @Option(help: "The range of ClusterIPs.")
-    var serviceClusterIpRange: Prefix
+    var serviceClusterIpRange: [Prefix]
 
     @Option(help: "The address of the cluster's DNS.")
     var clusterDns: IPAddress
@@ -137,7 +137,7 @@ extension AgentOptions {
     func settings(tableName: String) -> NodeAgents.Settings {
         NodeAgents.Settings(
             nodeName: nodeName, address: address, interface: interface, podCIDRs: [podCidr],
-            serviceCIDRs: [serviceClusterIpRange], clusterDNS: clusterDns,
+            serviceCIDRs: serviceClusterIpRange, clusterDNS: clusterDns,
             clusterDomain: clusterDomain, forwarder: forwarder, dataDirectory: dataDir,
             tableName: tableName)
     }

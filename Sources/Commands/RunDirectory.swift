@@ -85,6 +85,15 @@ struct RunDirectory: Sendable {
             .filter { RunDirectory(name: $0).supervisor() != nil }
     }
 
+    /// Runs the body while no other cluster's process does: for what clusters share.
+    static func alone(_ body: () throws -> Void) throws {
+        let descriptor = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        defer { if descriptor >= 0 { close(descriptor) } }
+        // Without the directory no cluster runs.
+        while descriptor >= 0, flock(descriptor, LOCK_EX) != 0, errno == EINTR {}
+        try body()
+    }
+
     private static func processNumber(_ bytes: [UInt8]) -> pid_t? {
         pid_t(String(decoding: bytes, as: UTF8.self).prefix { $0.isNumber })
     }

@@ -1,3 +1,4 @@
+import APIServer
 import Informer
 import JSON
 import KubernetesAPI
@@ -13,6 +14,8 @@ struct StatusReport: Sendable {
     var warnings: [String: String]
     /// What pods themselves say of why they wait, by uid.
     var waiting: [String: String] = [:]
+    /// What is wrong with the cluster as a whole.
+    var faults: [String] = []
 
     /// Reads everything that is shown.
     static func read(from client: any KubernetesClient) async throws -> StatusReport {
@@ -23,14 +26,15 @@ struct StatusReport: Sendable {
         async let pods = list(.pods)
         async let services = list(.services)
         async let slices = list(.endpointSlices)
-        async let events = list(.events)
+        let events = try await list(.events)
         return StatusReport(
             nodes: try await nodes.map(Node.init(json:)),
             pods: try await pods.map(Pod.init(json:)),
             services: try await services.map(Service.init(json:)),
             slices: try await slices.map(EndpointSlice.init(json:)),
-            warnings: newestWarnings(try await events),
-            waiting: waitingReasons(try await pods))
+            warnings: newestWarnings(events), waiting: waitingReasons(try await pods),
+            faults: events.filter { $0["reason"]?.string == APIServer.otherRangesReason }
+                .compactMap { $0["message"]?.string })
     }
 
     /// Why pods wait: what a container's state says (an image that cannot be had), or the
@@ -92,7 +96,7 @@ struct StatusReport: Sendable {
     }
 
     private var pendingLines: [String] {
-        var found: [String] = []
+        var found = faults.map { "  cluster: \($0)" }
         for service in services.sorted(by: { $0.key < $1.key })
         where service.type == .loadBalancer && service.ingress.isEmpty {
             let reason = warnings[service.metadata.uid] ?? "waits for an address"

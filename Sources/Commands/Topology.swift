@@ -8,6 +8,8 @@ struct Topology: Hashable, Sendable {
     let services: Prefix
     /// Where ClusterIPs of the second family come from; nil for one family.
     let secondaryServices: Prefix?
+    /// The ranges of ClusterIPs, one a family.
+    var serviceRanges: [Prefix] { [services] + [secondaryServices].compactMap(\.self) }
     let pods: Prefix
     let nodePorts: ClosedRange<UInt16>
     let apiPort: UInt16

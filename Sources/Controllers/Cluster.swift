@@ -69,7 +69,7 @@ final class Cluster: Sendable {
                 recorder: recorder ?? self.recorder))
     }
 
-    private static func ownerEntries(_ object: Object) -> [String] {
+    static func ownerEntries(_ object: Object) -> [String] {
         OwnerReference.list(of: object.json).map { "owner:\($0.uid)" }
     }
 

@@ -22,6 +22,10 @@ public final class ControllerManager: Sendable {
         /// The certificate of the cluster's authority, for the ConfigMap `kube-root-ca.crt` of each
         /// namespace; empty writes none.
         public var rootCertificatePEM = ""
+        /// Signs the token of a Secret of type `kubernetes.io/service-account-token`, given the
+        /// metadata of the Secret and of its account; nil leaves such Secrets as they are.
+        public var signSecretToken:
+            (@Sendable (_ secret: ObjectMeta, _ account: ObjectMeta) throws -> String)?
         /// The KubeProxyConfiguration in the ConfigMap `kube-system/kube-proxy`, as YAML: the
         /// proxy knows its defaults. Empty writes none.
         public var kubeProxyConfiguration = ""
@@ -48,18 +52,24 @@ public final class ControllerManager: Sendable {
         self.client = client
         self.configuration = configuration
         let collector = GarbageCollector(cluster, resources: configuration.resources)
-        controllers = [
-            EndpointSliceController(cluster), EndpointsController(cluster),
-            MirroringController(cluster), DeploymentController(cluster),
-            ReplicaSetController(cluster), DaemonSetController(cluster), Scheduler(cluster),
-            NodeLifecycleController(
-                cluster, podCIDRs: configuration.podCIDRs,
-                blockLengths: configuration.podCIDRBlockLengths),
-            NamespaceController(
-                cluster, collector: collector, resources: configuration.resources,
-                rootCertificatePEM: configuration.rootCertificatePEM),
-            ClusterDNSController(cluster), EventPruner(cluster), collector,
-        ]
+        let tokens = configuration.signSecretToken.map {
+            TokenSecretController(
+                cluster, rootCertificatePEM: configuration.rootCertificatePEM, sign: $0)
+        }
+        controllers =
+            [
+                EndpointSliceController(cluster), EndpointsController(cluster),
+                MirroringController(cluster), DeploymentController(cluster),
+                ReplicaSetController(cluster), DaemonSetController(cluster), Scheduler(cluster),
+                NodeLifecycleController(
+                    cluster, podCIDRs: configuration.podCIDRs,
+                    blockLengths: configuration.podCIDRBlockLengths),
+                NamespaceController(
+                    cluster, collector: collector, resources: configuration.resources,
+                    rootCertificatePEM: configuration.rootCertificatePEM),
+                ClusterDNSController(cluster), EventPruner(cluster), DisruptionController(cluster),
+                collector,
+            ] + [tokens].compactMap(\.self)
     }
 
     /// Creates the objects that a cluster starts with, fills the caches, then works until the task

@@ -7,9 +7,13 @@ final class DaemonSetController: Controller {
     let name = "daemonset"
     private let cluster: Cluster
     private let queue: WorkQueue<ObjectKey>
+    private let revisions: Source<Object>
 
     init(_ cluster: Cluster) {
         self.cluster = cluster
+        revisions = Source(
+            .controllerRevisions, client: cluster.client, logger: cluster.logger,
+            indexed: Cluster.ownerEntries)
         queue = WorkQueue("daemonset", logger: cluster.logger)
         cluster.daemonSets.onChange { [weak self] change in self?.queue.add(change.key) }
         cluster.nodes.onChange { [weak self] change in
@@ -29,6 +33,7 @@ final class DaemonSetController: Controller {
     }
 
     var counters: WorkQueueCounters { queue.counters }
+    var sources: [any AnySource] { [revisions] }
 
     func run() async {
         await queue.run(workers: 2) { [self] key in try await reconcile(key) }
@@ -45,6 +50,7 @@ final class DaemonSetController: Controller {
             set, nodes: cluster.nodes.objects, owned: owned,
             matching: cluster.pods(inNamespace: key.namespace, matching: selector),
             now: cluster.now())
+        try await keepHistory(set, hash: plan.hash, pods: owned)
         let owner = OwnerReference.controller(.daemonSets, set.metadata)
         let reference = ObjectReference(.daemonSets, set.metadata)
         for pod in plan.adopts { try await cluster.setOwners(pod.owners + [owner], of: pod) }
@@ -65,5 +71,30 @@ final class DaemonSetController: Controller {
         let written = try await cluster.client.update(.daemonSets, object, subresource: "status")
         try await cluster.daemonSets.waitUntilSeen(
             written["metadata", "resourceVersion"]?.string)
+    }
+
+    private func keepHistory(_ set: Object, hash: String, pods: [PodSummary]) async throws {
+        let namespace = set.metadata.namespace
+        let history = RevisionHistory(
+            set, hash: hash, revisions: revisions.objects("owner:\(set.metadata.uid)"),
+            living: Set(pods.compactMap { $0.metadata.labels[DaemonSetPlan.hashLabel] }))
+        var written: JSONValue?
+        if let revision = history.create {
+            written = try await cluster.client.create(.controllerRevisions, revision)
+        }
+        if let (name, number) = history.renumber {
+            written = try await cluster.client.patch(
+                .controllerRevisions, namespace: namespace, name: name, subresource: nil,
+                type: .merge, ["revision": .integer(number)])
+        }
+        try await revisions.waitUntilSeen(written?["metadata", "resourceVersion"]?.string)
+        for name in history.deletes {
+            do {
+                try await cluster.client.delete(
+                    .controllerRevisions, namespace: namespace, name: name, options: nil)
+            } catch let error as StatusError where error.isNotFound {
+                continue
+            }
+        }
     }
 }

@@ -16,6 +16,8 @@ struct Bundle: Sendable {
     var utsNamespacePath: String?
     /// The cgroup, as an absolute path below each controller.
     var cgroupPath: String
+    /// The namespace of another container's processes; nil for one of its own, or the node's.
+    var processNamespacePath: String?
     /// The user and groups, once names are looked up in the image.
     var user: ContainerUser
 }
@@ -186,7 +188,11 @@ extension Bundle {
 
     private var namespaces: [JSONValue] {
         var result: [JSONValue] = [["type": "mount"], ["type": "cgroup"]]
-        if pod.json["spec", "hostPID"]?.bool != true { result.append(["type": "pid"]) }
+        if let path = processNamespacePath {
+            result.append(["type": "pid", "path": .string(path)])
+        } else if pod.json["spec", "hostPID"]?.bool != true {
+            result.append(["type": "pid"])
+        }
         for (type, path) in [
             ("network", networkNamespacePath), ("ipc", ipcNamespacePath),
             ("uts", utsNamespacePath),

@@ -84,6 +84,14 @@ struct PodMachine: Sendable {
         if failure == nil { failure = Failure(reason: reason, message: message) }
     }
 
+    /// The pod has these ephemeral containers now: none is ever taken away.
+    mutating func setEphemeralContainers(_ list: [ContainerSpecification]) {
+        spec.ephemeralContainers = list
+        for container in list where containers[container.name] == nil {
+            containers[container.name] = ContainerRecord()
+        }
+    }
+
     /// Network and namespaces are there, or could not be made.
     mutating func sandboxPrepared(error: String?, at now: Timestamp) {
         guard sandbox == .preparing else { return }
@@ -203,7 +211,9 @@ struct PodMachine: Sendable {
             if container.isSidecar, hasBegunContainers { continue }
             return actions
         }
-        for container in spec.containers { actions += decideStart(container, at: now) }
+        for container in spec.containers + spec.ephemeralContainers {
+            actions += decideStart(container, at: now)
+        }
         return actions
     }
 

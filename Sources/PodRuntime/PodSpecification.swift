@@ -9,6 +9,8 @@ struct PodSpecification: Sendable, Hashable {
     var json: JSONValue
     var initContainers: [ContainerSpecification]
     var containers: [ContainerSpecification]
+    /// Added to a running pod, to look into it; they run once.
+    var ephemeralContainers: [ContainerSpecification]
     var restartPolicy: RestartPolicy
     var gracePeriodSeconds: Int
     var usesHostNetwork: Bool
@@ -47,6 +49,7 @@ struct PodSpecification: Sendable, Hashable {
             .map { ContainerSpecification(json: $0, isInit: true) }
         containers = (spec["containers"]?.array ?? [])
             .map { ContainerSpecification(json: $0, isInit: false) }
+        ephemeralContainers = Self.ephemeralContainers(pod)
         restartPolicy =
             spec["restartPolicy"]?.string.flatMap(RestartPolicy.init(rawValue:)) ?? .always
         gracePeriodSeconds = spec["terminationGracePeriodSeconds"]?.int ?? 30
@@ -60,10 +63,21 @@ struct PodSpecification: Sendable, Hashable {
         activeDeadlineSeconds = spec["activeDeadlineSeconds"]?.int
     }
 
-    /// Init containers first, then containers, in the order of the spec.
-    var allContainers: [ContainerSpecification] { initContainers + containers }
+    /// The ephemeral containers that a pod has now.
+    static func ephemeralContainers(_ pod: Pod) -> [ContainerSpecification] {
+        (pod.json["spec", "ephemeralContainers"]?.array ?? []).map { json in
+            var container = ContainerSpecification(json: json, isInit: false)
+            container.isEphemeral = true
+            return container
+        }
+    }
 
-    /// The container or init container called `name`.
+    /// Init containers first, then containers, in the order of the spec, then ephemeral ones.
+    var allContainers: [ContainerSpecification] {
+        initContainers + containers + ephemeralContainers
+    }
+
+    /// The container of any kind called `name`.
     func container(_ name: String) -> ContainerSpecification? {
         allContainers.first { $0.name == name }
     }
@@ -71,6 +85,7 @@ struct PodSpecification: Sendable, Hashable {
     /// The restart policy that holds for a container: sidecars always run, other init containers
     /// run again on failure unless the pod says never.
     func restartPolicy(for container: ContainerSpecification) -> RestartPolicy {
+        if container.isEphemeral { return .never }
         guard container.isInit else { return restartPolicy }
         if container.isSidecar { return .always }
         return restartPolicy == .never ? .never : .onFailure
@@ -97,6 +112,8 @@ struct ContainerSpecification: Sendable, Hashable {
     var isInit: Bool
     /// An init container with `restartPolicy: Always` (KEP-753).
     var isSidecar: Bool
+    /// Added while the pod ran (KEP-277).
+    var isEphemeral = false
     var imagePullPolicy: String
     var usesTerminal: Bool
     /// What the container's standard input is.

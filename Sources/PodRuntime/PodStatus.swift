@@ -44,6 +44,10 @@ enum PodStatus {
             status["initContainerStatuses"] = .array(
                 machine.spec.initContainers.map { containerStatus($0, machine) })
         }
+        if !machine.spec.ephemeralContainers.isEmpty {
+            status["ephemeralContainerStatuses"] = .array(
+                machine.spec.ephemeralContainers.map { containerStatus($0, machine) })
+        }
         return status
     }
 
@@ -159,7 +163,7 @@ enum PodStatus {
     static func qualityOfService(_ spec: PodSpecification) -> String {
         var isAnySet = false
         var isGuaranteed = true
-        for container in spec.allContainers {
+        for container in spec.initContainers + spec.containers {
             for resource in ["cpu", "memory"] {
                 func quantity(_ kind: String) -> Int64? {
                     quantityText(container.json["resources", kind, resource])

@@ -264,6 +264,7 @@ extension PodWorker {
                 ? nil : namespacesDirectory + "/ipc",
             utsNamespacePath: machine.spec.usesHostNetwork ? nil : namespacesDirectory + "/uts",
             cgroupPath: "/\(context.configuration.namePrefix)/\(id)",
+            processNamespacePath: try processNamespace(container),
             user: try user(container, image))
         let configuration = try bundle.configuration().serializedBytes
         let lower = image.lowerDirectories
@@ -285,6 +286,16 @@ extension PodWorker {
         return try await runtime.create(
             id, bundle: directory, logPath: logPath, usesTerminal: container.usesTerminal,
             input: container.standardInput)
+    }
+
+    /// Whose processes an ephemeral container sees: those of the container it names, if any.
+    private func processNamespace(_ container: ContainerSpecification) throws -> String? {
+        let target = container.json["targetContainerName"]?.string ?? ""
+        guard container.isEphemeral, !target.isEmpty else { return nil }
+        guard let record = machine.containers[target], record.isRunning else {
+            throw ContainerConfigError("targetContainerName \"\(target)\" does not run")
+        }
+        return "/proc/\(record.processID)/ns/pid"
     }
 
     private func user(_ container: ContainerSpecification, _ image: Image) throws -> ContainerUser {

@@ -72,6 +72,15 @@ actor PodWorker {
             record.restartCount = (status["restartCount"]?.int ?? 0) + 1
             records[name] = record
         }
+        // Those run once.
+        for status in pod.json["status", "ephemeralContainerStatuses"]?.array ?? [] {
+            guard let name = status["name"]?.string, status["containerID"] != nil else { continue }
+            var record = ContainerRecord()
+            record.state = .terminated(
+                .init(
+                    exitCode: 137, reason: "ContainerStatusUnknown", finishedAt: .now, id: name))
+            records[name] = record
+        }
         return records
     }
 
@@ -94,6 +103,7 @@ actor PodWorker {
         let hostname = machine.spec.hostname
         machine.spec.json = pod.json
         machine.spec.hostname = hostname
+        machine.setEphemeralContainers(PodSpecification.ephemeralContainers(pod))
         if pod.isTerminating { requestDeletion() }
         step()
     }

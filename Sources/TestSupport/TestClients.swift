@@ -29,6 +29,16 @@ public enum TestClients {
         return found.isEmpty ? ["kubectl"] : found
     }
 
+    /// The kubectls that tests try: 1.20, the oldest newer one and the newest; all with
+    /// `PORTOLAN_SOAK=1`.
+    public static var kubectls: [String] {
+        let new = newKubectls
+        // A missing old one fails the tests that are given its name, and says what to do.
+        let old = (try? oldKubectl) ?? "kubectl-1.20: run scripts/test-clients"
+        if getenv("PORTOLAN_SOAK") != nil { return [old] + new }
+        return [old] + (new.count > 1 ? [new[0], new[new.count - 1]] : new)
+    }
+
     private static func path(_ name: String) throws -> String {
         let path = "\(packageRoot)/.build/test-clients/\(name)"
         guard access(path, X_OK) == 0 else {

@@ -46,7 +46,8 @@ import Testing
             hasStatus: true),
         Case(
             resource: "endpoints", type: "v1 Endpoints", body: "", shortName: "ep",
-            columns: "NAME ENDPOINTS AGE"),
+            columns: "NAME ENDPOINTS AGE",
+            warning: "v1 Endpoints is deprecated"),
         Case(
             resource: "endpointslices.discovery.k8s.io",
             type: "discovery.k8s.io/v1 EndpointSlice",
@@ -127,7 +128,7 @@ import Testing
             resource: "poddisruptionbudgets.policy", type: "policy/v1 PodDisruptionBudget",
             body: #""spec":{"minAvailable":1}"#, shortName: "pdb",
             columns: "NAME MIN AVAILABLE MAX UNAVAILABLE ALLOWED DISRUPTIONS AGE",
-            hasStatus: true, warning: "holds nothing back"),
+            hasStatus: true),
         Case(
             resource: "roles.rbac.authorization.k8s.io",
             type: "rbac.authorization.k8s.io/v1 Role", body: #""rules":[]"#,

@@ -81,6 +81,10 @@ import Testing
                 #expect(
                     try await kubectl("create", "token", "s").split(separator: ".").count == 3
                 )
+                try await kubectl("create", "deployment", "d", "--image=x", "--replicas=3")
+                #expect(
+                    try await kubectl("get", "deploy", "d", "--subresource=scale").hasPrefix(
+                        "NAME   DESIRED   AVAILABLE   AGE\nd      3         0 "))
                 #expect(
                     try await kubectl("get", "svc", "web", "--subresource=status", "-o", "name")
                         == "service/web\n")

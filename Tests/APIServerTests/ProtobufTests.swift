@@ -1,8 +1,8 @@
 import JSON
-import KubernetesAPI
 import Testing
 
 @testable import APIServer
+@testable import KubernetesAPI
 
 /// Golden bytes of `application/vnd.kubernetes.protobuf`.
 @Suite struct ProtobufTests {
@@ -63,6 +63,29 @@ import Testing
         for name in ProtobufMessages.builtIn.referenced {
             #expect(special.contains(name) || ProtobufMessages.builtIn[name] != nil, "\(name)")
         }
+    }
+
+    /// Both tables name the same fields: one that JSON does not know would refuse every object.
+    @Test func namesFieldsAsJSONDoes() {
+        var strangers: [String] = []
+        for (message, fields) in ProtobufMessages.builtIn.all {
+            guard let schema = BuiltInKinds.library[message], schema.form == .object else {
+                continue
+            }
+            for field in fields.values where !ProtobufDecoder.inlined.contains(field.name) {
+                if schema.field(field.name) == nil { strangers.append("\(message).\(field.name)") }
+            }
+        }
+        #expect(strangers.isEmpty, "\(strangers.sorted())")
+    }
+
+    /// A pointer to zero says something, as in `kubectl create pdb --max-unavailable=0`.
+    @Test func keepsTheZeroOfAPointer() throws {
+        let zero: [UInt8] = [0x08, 0x00, 0x10, 0x00, 0x1A, 0x00]  // type, intVal, strVal
+        let json = try ProtobufDecoder.decode(
+            Self.envelope(
+                "policy/v1", "PodDisruptionBudget", Self.field(2, Self.field(3, zero))))
+        #expect(json["spec"] == ["maxUnavailable": 0])
     }
 }
 

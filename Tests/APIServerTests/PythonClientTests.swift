@@ -5,7 +5,7 @@ import Testing
 
 /// The Python `kubernetes` package: typed and dynamic clients, informers, leader election.
 @Suite(.offPool) struct PythonClientTests {
-    /// What every script begins with; `wait` gives a condition ten seconds.
+    /// What every script begins with; `wait` gives a condition thirty seconds.
     private static let prelude = """
         import json, sys, threading, time
         from kubernetes import client, config, dynamic, utils, watch
@@ -13,7 +13,7 @@ import Testing
         config.load_kube_config(sys.argv[1])
         core = client.CoreV1Api()
         def wait(what, condition):
-            end = time.monotonic() + 10
+            end = time.monotonic() + 30
             while not condition():
                 if time.monotonic() > end:
                     raise SystemExit("waited in vain until " + what)
@@ -156,7 +156,7 @@ import Testing
                     "spec": {"sails": 2}})
                 seen = []
                 def follow():
-                    for event in boats.watch(namespace="default", timeout=5):
+                    for event in boats.watch(namespace="default", timeout=30):
                         seen.append((event["type"], event["object"].spec.sails))
                         if len(seen) == 2: return
                 thread = threading.Thread(target=follow)
@@ -225,6 +225,44 @@ import Testing
                 wait("what no longer matches goes", lambda: ("DELETED", "c") in log)
                 assert log.index(("ADDED", "c")) < log.index(("MODIFIED", "c"))
                 assert [o.metadata.name for o in informer.cache.list()] == ["a"]
+                informer.stop()
+                print("done")
+                """)
+        }
+    }
+
+    /// A revision whose events are gone: a watch is told so, and an informer lists anew.
+    @Test func watchesOfTheDistantPastStartAnew() async throws {
+        let kept = "/tmp/api-test-past-\(UInt32.random(in: 0...UInt32.max))"
+        defer { _ = try? Command.run(["rm", "-rf", kept]) }
+        try await ServerFixture.run(in: kept) { fixture in
+            try await fixture.check(["create", "configmap", "before", "--from-literal=a=b"])
+        }
+        // After a restart no event from before it is kept.
+        try await ServerFixture.run(in: kept) { fixture in
+            try await run(
+                fixture,
+                """
+                old = core.read_namespace("kube-system").metadata.resource_version
+                try:
+                    for event in watch.Watch().stream(
+                            core.list_namespaced_config_map, "default", timeout_seconds=30,
+                            resource_version=old):
+                        raise SystemExit("an event came: %s" % event)
+                    raise SystemExit("the watch ended without a word")
+                except ApiException as error:
+                    assert error.status == 410 and "Expired" in error.reason, error
+                from kubernetes.informer import SharedInformer
+                informer = SharedInformer(core.list_namespaced_config_map, namespace="default")
+                added = []
+                informer.add_event_handler("ADDED", lambda o: added.append(o.metadata.name))
+                # As after a long sleep: what it has seen last is long gone.
+                informer._resource_version = old
+                informer.start()
+                wait("the informer has listed anew", lambda: "before" in added)
+                core.create_namespaced_config_map("default", client.V1ConfigMap(
+                    metadata=client.V1ObjectMeta(name="after")))
+                wait("the informer follows", lambda: "after" in added)
                 informer.stop()
                 print("done")
                 """)

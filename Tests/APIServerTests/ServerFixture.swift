@@ -74,15 +74,8 @@ struct ServerFixture: Sendable {
 
     // MARK: - kubectl
 
-    /// The kubectls that tests try: 1.20, the oldest newer one and the newest; all with
-    /// `PORTOLAN_SOAK=1`.
-    static var kubectls: [String] {
-        let new = TestClients.newKubectls
-        // A missing old one fails the tests that are given its name, and says what to do.
-        let old = (try? TestClients.oldKubectl) ?? "kubectl-1.20: run scripts/test-clients"
-        if getenv("PORTOLAN_SOAK") != nil { return [old] + new }
-        return [old] + (new.count > 1 ? [new[0], new[new.count - 1]] : new)
-    }
+    /// The kubectls that tests try.
+    static var kubectls: [String] { TestClients.kubectls }
 
     /// Runs kubectl off the cooperative threads, which the server needs.
     func kubectl(

@@ -285,6 +285,25 @@ import Testing
         }
     }
 
+    /// What was started with other ranges says so where users look, until it is put right.
+    @Test func otherRangesThanBeforeAreAnEvent() async throws {
+        let kept = "/tmp/api-test-ranges-\(UInt32.random(in: 0...UInt32.max))"
+        defer { _ = try? Command.run(["rm", "-rf", kept]) }
+        for (range, isWarned) in [
+            ("10.96.0.0/16", false), ("10.97.0.0/16", true), ("10.96.0.0/16", false),
+        ] {
+            let prefix = try #require(Prefix(range))
+            try await ServerFixture.run(in: kept) {
+                $0.serviceCIDRs = [prefix]
+            } _: { fixture in
+                let events = try await fixture.check(["get", "events"])
+                #expect(
+                    events.contains("KubernetesDefaultServiceCIDRInconsistent") == isWarned,
+                    "\(range): \(events)")
+            }
+        }
+    }
+
     // MARK: - Repair
 
     @Test func repairsWhatDisagrees() async throws {

@@ -20,14 +20,12 @@ import Testing
         let client: any KubernetesClient
         let kubeconfig: String
         let directory: String
+        var program = TestClients.newKubectls.last ?? "kubectl"
 
         /// Runs kubectl, off the cooperative threads that the server needs.
         /// - Returns: the output of both kinds.
         @discardableResult
         func kubectl(_ arguments: String..., input: String = "") async throws -> String {
-            let known = (27...40).reversed()
-                .map { "/usr/lib/google-cloud-sdk/bin/kubectl.1.\($0)" }
-            let program = known.first { access($0, X_OK) == 0 } ?? "kubectl"
             let command = [program, "--kubeconfig", kubeconfig] + arguments
             let home = ["HOME": directory, "KUBECACHEDIR": directory]
             return try await withCheckedThrowingContinuation { continuation in
@@ -74,6 +72,7 @@ import Testing
         settings.dnsAddress = IPAddress("10.96.0.10")
         settings.podCIDRs = [Prefix("10.244.0.0/16")].compactMap(\.self)
         settings.rootCertificatePEM = authority.certificatePEM
+        settings.signSecretToken = { try server.secretToken(secret: $0, account: $1) }
         let configuration = settings
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await server.run() }
@@ -210,9 +209,13 @@ import Testing
     }
 
     /// What `kubectl rollout` and its like rely on, with nodes played beside them.
-    @Test func kubectlFollowsAndUndoesRollouts() async throws {
+    @Test(arguments: TestClients.kubectls)
+    func kubectlFollowsAndUndoesRollouts(_ program: String) async throws {
         try await Self.run { cluster in
             let client = cluster.client
+            var chosen = cluster
+            chosen.program = program
+            let cluster = chosen
             for name in ["node-1", "node-2"] { try await Self.register(client, name) }
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask {
@@ -223,6 +226,7 @@ import Testing
                 }
                 defer { group.cancelAll() }
                 try await Self.rollOut(cluster)
+                try await Self.rollOutDaemons(cluster)
             }
         }
     }
@@ -239,7 +243,19 @@ import Testing
         try await cluster.kubectl("rollout", "status", deployment, "--timeout=30s")
         let history = try await cluster.kubectl("rollout", "history", deployment)
         #expect(history.contains("1 ") && history.contains("2 "))
-        try await cluster.kubectl("rollout", "undo", deployment)
+        let second = try await cluster.kubectl(
+            "rollout", "history", deployment, "--revision=2")
+        #expect(second.contains("web:2"), "\(second)")
+        // Paused, a change of the template starts nothing.
+        try await cluster.kubectl("rollout", "pause", deployment)
+        try await cluster.kubectl("set", "image", deployment, "web=web:3")
+        #expect(
+            try await cluster.kubectl("get", "rs", "-o", "name").split(separator: "\n").count == 2)
+        try await cluster.kubectl("rollout", "resume", deployment)
+        try await cluster.kubectl("rollout", "status", deployment, "--timeout=30s")
+        #expect(
+            try await cluster.kubectl("get", "rs", "-o", "name").split(separator: "\n").count == 3)
+        try await cluster.kubectl("rollout", "undo", deployment, "--to-revision=1")
         try await cluster.kubectl("rollout", "status", deployment, "--timeout=30s")
         #expect(
             try await cluster.kubectl(
@@ -248,6 +264,9 @@ import Testing
         try await cluster.kubectl("scale", deployment, "--replicas=5")
         try await cluster.kubectl("rollout", "status", deployment, "--timeout=30s")
         try await cluster.kubectl("rollout", "restart", deployment)
+        #expect(
+            try await cluster.kubectl("get", deployment, "-o", "jsonpath={.spec.template.metadata}")
+                .contains("kubectl.kubernetes.io/restartedAt"))
         try await cluster.kubectl("rollout", "status", deployment, "--timeout=30s")
         try await cluster.kubectl(
             "wait", deployment, "--for=condition=Available", "--timeout=30s")
@@ -260,11 +279,93 @@ import Testing
         let events = try await cluster.kubectl("get", "events")
         #expect(events.contains("ScalingReplicaSet") && events.contains("Scheduled"))
         try await cluster.kubectl("delete", deployment, "service/web", "--timeout=30s")
-        try await cluster.kubectl(
-            "wait", "pods", "--all", "--for=delete", "--timeout=30s")
+        // kubectl 1.20 does not wait for what is gone already.
+        try await eventually("pods stay") {
+            try await !cluster.kubectl("get", "pods", "-o", "name").contains("pod/")
+        }
         #expect(
             try await cluster.kubectl("get", "replicasets,endpointslices,endpoints", "-o", "name")
-                .split(separator: "\n").allSatisfy { $0.hasSuffix("/kubernetes") })
+                .split(separator: "\n").allSatisfy {
+                    $0.hasSuffix("/kubernetes") || $0.hasPrefix("Warning: v1 Endpoints")
+                })
+    }
+
+    private static func rollOutDaemons(_ cluster: Cluster) async throws {
+        let set = "daemonset/agent"
+        func manifest(_ image: String) -> String {
+            """
+            {"apiVersion":"apps/v1","kind":"DaemonSet","metadata":{"name":"agent"},"spec":
+            {"selector":{"matchLabels":{"app":"agent"}},"revisionHistoryLimit":1,"template":{"metadata":
+            {"labels":{"app":"agent"}},"spec":{"containers":[{"name":"main","image":"\(image)"}]}}}}
+            """
+        }
+        for image in ["agent:1", "agent:2"] {
+            try await cluster.kubectl("apply", "-f", "-", input: manifest(image))
+            try await cluster.kubectl("rollout", "status", set, "--timeout=60s")
+        }
+        let history = try await cluster.kubectl("rollout", "history", set, "--revision=1")
+        #expect(history.contains("agent:1"), "\(history)")
+        try await cluster.kubectl("rollout", "undo", set)
+        try await cluster.kubectl("rollout", "status", set, "--timeout=60s")
+        #expect(
+            try await cluster.kubectl(
+                "get", set, "-o", "jsonpath={.spec.template.spec.containers[0].image}")
+                == "agent:1")
+        let numbers = try await cluster.kubectl("rollout", "history", set)
+        #expect(numbers.contains("\n3 ") && !numbers.contains("\n1 "), "\(numbers)")
+        try await cluster.kubectl("rollout", "restart", set)
+        try await cluster.kubectl("rollout", "status", set, "--timeout=60s")
+        try await eventually("older revisions stay") {
+            let names = try await cluster.kubectl("get", "controllerrevisions", "-o", "name")
+            return names.split(separator: "\n").count == 2
+        }
+        try await cluster.kubectl("delete", set, "--timeout=60s")
+    }
+
+    // MARK: - Tokens in Secrets
+
+    @Test func secretsGetTheTokensOfTheirAccounts() async throws {
+        try await Self.run { cluster in
+            let manifest = """
+                {"apiVersion":"v1","kind":"Secret","type":"kubernetes.io/service-account-token",
+                "metadata":{"name":"robot-token","annotations":
+                {"kubernetes.io/service-account.name":"robot"}}}
+                """
+            func field(_ path: String) async throws -> String {
+                try await cluster.kubectl(
+                    "get", "secret", "robot-token", "-o", "jsonpath={\(path)}")
+            }
+            // Without its account it does not stay.
+            try await cluster.kubectl("create", "-f", "-", input: manifest)
+            try await cluster.kubectl(
+                "wait", "--for=delete", "secret/robot-token", "--timeout=30s")
+            try await cluster.kubectl("create", "serviceaccount", "robot")
+            try await cluster.kubectl("create", "-f", "-", input: manifest)
+            try await eventually("there is no token") { try await field(".data.token") != "" }
+            func decoded(_ path: String) async throws -> String {
+                let data = try #require(Data(base64Encoded: try await field(path)))
+                return String(decoding: data, as: UTF8.self)
+            }
+            #expect(try await decoded(".data.namespace") == "default")
+            #expect(try await decoded(".data.ca\\.crt").hasPrefix("-----BEGIN CERTIFICATE"))
+            #expect(
+                try await field(".metadata.annotations.kubernetes\\.io/service-account\\.uid")
+                    == cluster.kubectl("get", "sa", "robot", "-o", "jsonpath={.metadata.uid}"))
+            let token = try await decoded(".data.token")
+            let address = try await cluster.kubectl(
+                "config", "view", "-o", "jsonpath={.clusters[0].cluster.server}")
+            func whoAmI() async throws -> String {
+                try await cluster.kubectl(
+                    "--kubeconfig=/dev/null", "--server=\(address)", "--token=\(token)",
+                    "--certificate-authority=\(cluster.directory)/pki/ca.crt", "auth", "whoami")
+            }
+            #expect(try await whoAmI().contains("system:serviceaccount:default:robot"))
+            // The token goes with the Secret, and the Secret with the account.
+            try await cluster.kubectl("delete", "serviceaccount", "robot")
+            try await cluster.kubectl(
+                "wait", "--for=delete", "secret/robot-token", "--timeout=30s")
+            await #expect(throws: (any Error).self) { try await whoAmI() }
+        }
     }
 
     private static func isComplete(

@@ -107,6 +107,7 @@ import Testing
         }
         let script = """
             import socket, sys, threading
+            results = []
             def ask(number):
                 with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as peer:
                     data = bytes(((number + i) % 251 for i in range(1 << 20)))
@@ -115,15 +116,14 @@ import Testing
                     got = b""
                     while part := peer.recv(65536):
                         got += part
-                    print(got == data[::-1], flush=True)
+                    results.append(got == data[::-1])
             threads = [threading.Thread(target=ask, args=(n,)) for n in range(8)]
             [thread.start() for thread in threads]
             [thread.join() for thread in threads]
+            print(results.count(True))
             """
         let echoed = try Command.check(["python3", "-c", script, ports[0]])
-        #expect(
-            echoed.output == String(repeating: "True\n", count: 8),
-            "\(echoed.output) \(forward.errorOutputSoFar)")
+        #expect(echoed.output == "8\n", "\(echoed) \(forward.errorOutputSoFar)")
         // Nobody listens on the other: the client is told, and the first goes on.
         let refused = try Command.run(["curl", "-sS", "127.0.0.1:\(ports[1])"])
         #expect(refused.exitCode != 0)

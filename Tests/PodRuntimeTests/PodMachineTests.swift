@@ -131,6 +131,24 @@ import Testing
         #expect(machine.decide(at: start) == [])
     }
 
+    @Test func ephemeralContainersRunOnceAndHoldNothingUp() throws {
+        var machine = try machine(spec(pod: ["restartPolicy": "Always"]))
+        #expect(machine.decide(at: start) == [.start(container: "main", attempt: 0)])
+        run(&machine, "main", "c", at: start)
+        let pod = try Pod(json: [
+            "metadata": ["name": "p", "namespace": "default", "uid": "u"],
+            "spec": ["ephemeralContainers": [["name": "look", "image": "i"]]],
+        ])
+        machine.setEphemeralContainers(PodSpecification.ephemeralContainers(pod))
+        #expect(machine.decide(at: start) == [.start(container: "look", attempt: 0)])
+        #expect(machine.phase == "Running" && machine.areContainersReady)
+        run(&machine, "look", "l", at: start)
+        machine.exited("look", id: "l", exitCode: 1, at: start)
+        // It is not started again, and its failure is not the pod's.
+        #expect(machine.decide(at: start) == [])
+        #expect(machine.phase == "Running" && machine.areContainersReady)
+    }
+
     @Test func showsPullErrorsThenBackOff() throws {
         var machine = try machine(spec())
         #expect(machine.decide(at: start) == [.start(container: "main", attempt: 0)])

@@ -1,3 +1,4 @@
+import FoundationEssentials
 import JSON
 import KubernetesAPI
 import NIOHTTP1
@@ -36,7 +37,7 @@ final class Authenticator: Sendable {
     func user(ofToken token: String, audiences: [String]) -> UserInfo? {
         guard let claims = claims(ofToken: token),
             claims.audiences.contains(where: audiences.contains),
-            holds(claims)
+            holds(claims, token)
         else { return nil }
         var extra: [String: [String]] = [:]
         if let pod = claims.pod {
@@ -65,16 +66,22 @@ final class Authenticator: Sendable {
         return claims
     }
 
-    private func holds(_ claims: ServiceAccountTokens.Claims) -> Bool {
-        func uid(_ resource: Resource, _ name: String) -> String? {
+    private func holds(_ claims: ServiceAccountTokens.Claims, _ token: String) -> Bool {
+        func object(_ resource: Resource, _ name: String) -> JSONValue? {
             let key = StoreKey(
                 resource: resource.qualifiedName, namespace: claims.namespace, name: name)
-            return (try? store.get(key)?.decoded())?["metadata", "uid"]?.string
+            return try? store.get(key)?.decoded()
+        }
+        func uid(_ resource: Resource, _ name: String) -> String? {
+            object(resource, name)?["metadata", "uid"]?.string
         }
         guard uid(.serviceAccounts, claims.serviceAccount) == claims.uid else { return false }
         if let pod = claims.pod, uid(.pods, pod.name) != pod.uid { return false }
-        if let secret = claims.secret, uid(.secrets, secret.name) != secret.uid { return false }
-        return true
+        guard let secret = claims.secret else { return true }
+        guard secret.uid.isEmpty else { return uid(.secrets, secret.name) == secret.uid }
+        let held = object(.secrets, secret.name)
+        return held?["metadata", "deletionTimestamp"] == nil
+            && held?["data", "token"]?.string == Data(token.utf8).base64EncodedString()
     }
 }
 

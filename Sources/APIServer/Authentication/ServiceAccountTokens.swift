@@ -21,6 +21,7 @@ struct ServiceAccountTokens: Sendable {
         var expiresAtSeconds: Int64
         /// The pod the token is bound to: name and uid.
         var pod: BoundObject?
+        /// The Secret the token is bound to; without a uid for one that holds the token itself.
         var secret: BoundObject?
 
         struct BoundObject: Sendable, Hashable {
@@ -72,6 +73,29 @@ struct ServiceAccountTokens: Sendable {
             "kubernetes.io": kubernetes, "nbf": .integer(claims.issuedAtSeconds),
             "sub": .string(claims.subject),
         ]
+        return try sign(header, payload)
+    }
+
+    /// The token that a Secret holds for a service account, as Kubernetes makes it: without an end.
+    func signForSecret(
+        _ secret: String, account: String, uid: String, namespace: String
+    ) throws -> String {
+        try sign(
+            ["alg": "ES256", "kid": .string(keyID)],
+            [
+                "iss": .string(Self.secretIssuer),
+                "\(Self.secretClaim)namespace": .string(namespace),
+                "\(Self.secretClaim)secret.name": .string(secret),
+                "\(Self.secretClaim)service-account.name": .string(account),
+                "\(Self.secretClaim)service-account.uid": .string(uid),
+                "sub": .string("system:serviceaccount:\(namespace):\(account)"),
+            ])
+    }
+
+    private static let secretIssuer = "kubernetes/serviceaccount"
+    private static let secretClaim = "kubernetes.io/serviceaccount/"
+
+    private func sign(_ header: JSONValue, _ payload: JSONValue) throws -> String {
         let text =
             Self.base64URL(header.serializedBytes) + "." + Self.base64URL(payload.serializedBytes)
         let signature = try key.signature(for: Array(text.utf8))
@@ -88,9 +112,28 @@ struct ServiceAccountTokens: Sendable {
             let signature = try? P256.Signing.ECDSASignature(rawRepresentation: raw),
             key.publicKey.isValidSignature(
                 signature, for: Array(parts[0]) + [UInt8(ascii: ".")] + Array(parts[1])),
-            let payload = try? JSONValue(parsing: bytes),
-            payload["iss"]?.string == Self.issuer
+            let payload = try? JSONValue(parsing: bytes)
         else { return nil }
+        switch payload["iss"]?.string {
+        case Self.issuer: return Self.claims(payload, nowSeconds)
+        case Self.secretIssuer: return Self.secretClaims(payload)
+        default: return nil
+        }
+    }
+
+    /// Such a token is for this API, and for as long as its Secret says so.
+    private static func secretClaims(_ payload: JSONValue) -> Claims? {
+        func text(_ name: String) -> String? { payload["\(secretClaim)\(name)"]?.string }
+        guard let namespace = text("namespace"), let account = text("service-account.name"),
+            let uid = text("service-account.uid"), let secret = text("secret.name")
+        else { return nil }
+        return Claims(
+            namespace: namespace, serviceAccount: account, uid: uid,
+            audiences: Authenticator.audiences, issuedAtSeconds: 0, expiresAtSeconds: .max,
+            secret: .init(name: secret, uid: ""))
+    }
+
+    private static func claims(_ payload: JSONValue, _ nowSeconds: Int64) -> Claims? {
         let kubernetes = payload["kubernetes.io"]
         func bound(_ name: String) -> Claims.BoundObject? {
             kubernetes?[name].flatMap { value in

@@ -136,7 +136,9 @@ extension StatusError {
         message: "the server does not allow this method on the requested resource")
 
     static let pathNotFound = StatusError(
-        code: 404, reason: "NotFound", message: "the server could not find the requested resource")
+        code: 404, reason: "NotFound", message: "the server could not find the requested resource",
+        // kubectl debug looks into them.
+        details: [:])
 }
 
 /// What `/version` says.

@@ -120,6 +120,7 @@ struct DiscoveredResource: Sendable {
         "pods": [
             Subresource(name: "attach", verbs: connect, kind: ("", "v1", "PodAttachOptions")),
             Subresource(name: "binding", verbs: ["create"], kind: ("", "v1", "Binding")),
+            Subresource(name: EphemeralContainers.subresource, verbs: ["get", "patch", "update"]),
             Subresource(name: "eviction", verbs: ["create"], kind: ("policy", "v1", "Eviction")),
             Subresource(name: "exec", verbs: connect, kind: ("", "v1", "PodExecOptions")),
             Subresource(name: "log", verbs: ["get"]),

@@ -23,7 +23,11 @@ extension APIHandler {
         for (name, value) in request.headers where Self.isProxied(name.lowercased()) {
             headers.add(name: name, value: value)
         }
-        if request.headers.contains(name: "upgrade") { return .relay(to: target) }
+        if let upgrade = request.headers.first(name: "upgrade") {
+            headers.add(name: "Connection", value: "Upgrade")
+            headers.add(name: "Upgrade", value: upgrade)
+            return .relay(to: target, method: request.method, headers: headers)
+        }
         let forwarded = headers
         return .streaming { [nodes] stream in
             try await nodes.stream(

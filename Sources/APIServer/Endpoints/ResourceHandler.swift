@@ -23,11 +23,12 @@ extension APIHandler {
                 group: info.group, version: info.version, plural: info.resource]
         else { throw StatusError.pathNotFound }
         let call = ResourceRequest(request: request, info: info, user: user, kind: kind)
-        if !info.subresource.isEmpty {
+        guard info.subresource.isEmpty else {
             if let response = try respondToSubresource(call) { return response }
             throw StatusError.pathNotFound
         }
-        return try respondToVerb(call)
+        let response = try respondToVerb(call)
+        return kind.deprecation.map { response.warning([$0]) } ?? response
     }
 
     private func respondToVerb(_ call: ResourceRequest) throws -> APIResponse {

@@ -1,3 +1,4 @@
+import Informer
 import JSON
 import KubernetesAPI
 import NIOHTTP1
@@ -20,6 +21,8 @@ extension APIHandler {
                             namespace: info.name, sent.json, options: writeOptions(call)))
                 }
             }
+        case (.pods, EphemeralContainers.subresource):
+            return try respondToPart(call, EphemeralContainers.subresource)
         case (.pods, "binding") where info.verb == "create":
             let sent = try RequestBody.parse(call.request)
             return .pending { [self] in
@@ -34,8 +37,8 @@ extension APIHandler {
             let sent = try RequestBody.parse(call.request)
             return .pending { [self] in
                 await Self.reply {
-                    _ = try await registry.delete(
-                        kind, namespace: info.namespace, name: info.name,
+                    try await registry.evict(
+                        pod: info.name, namespace: info.namespace ?? "", sent.json,
                         options: DeleteOptions(
                             json: sent.json["deleteOptions"], query: call.request.query))
                     return APIReply(status: .created, json: Self.success)
@@ -55,13 +58,15 @@ extension APIHandler {
         "kind": "Status", "apiVersion": "v1", "metadata": [:], "status": "Success", "code": 201,
     ]
 
-    private func respondToPart(_ call: ResourceRequest) throws -> APIResponse {
+    private func respondToPart(
+        _ call: ResourceRequest, _ part: String = "status"
+    ) throws -> APIResponse {
         switch call.info.verb {
         case "get": return .ready(try get(call))
         case "update":
             let sent = try RequestBody.parse(call.request)
-            return .pending { [self] in await update(call, sent, subresource: "status") }
-        case "patch": return .pending { [self] in await patch(call, subresource: "status") }
+            return .pending { [self] in await update(call, sent, subresource: part) }
+        case "patch": return .pending { [self] in await patch(call, subresource: part) }
         default: throw StatusError.methodNotAllowed
         }
     }
@@ -75,7 +80,16 @@ extension APIHandler {
         switch info.verb {
         case "get":
             let object = try registry.get(kind, namespace: info.namespace, name: info.name)
-            return .ready(APIReply(json: scale.json(of: try object.decoded())))
+            let json = scale.json(of: try object.decoded())
+            guard case .table(let version) = try ResponseForm(accept: call.request.headers) else {
+                return .ready(APIReply(json: json))
+            }
+            return .ready(
+                APIReply(
+                    json: Kind.scaleSubresource.table(
+                        [json],
+                        listMetadata: ["resourceVersion": .string(String(object.revision))],
+                        include: Self.includeObject(call), version: version, now: .now)))
         case "update", "patch":
             let replicas = try wantedReplicas(call, scale)
             return .pending { [self] in
@@ -158,7 +172,10 @@ extension APIHandler {
             }
         default:
             let target = try nodes.target(node: pod.node(), uri: pod.portForward)
-            let upgrade = try PortForwardUpgrade(target: target, offer: offer)
+            let upgrade: any ConnectionUpgrade =
+                try offer.hasPortChannels
+                ? PortChannelsUpgrade(target: target, offer: offer, query: call.request.query)
+                : PortForwardUpgrade(target: target, offer: offer)
             return .upgrade { _, _ in .upgraded(upgrade) }
         }
     }

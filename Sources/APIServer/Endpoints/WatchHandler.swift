@@ -81,7 +81,8 @@ extension APIHandler {
             kind: call.kind, form: form, filter: filter,
             includeObject: Self.includeObject(call), isShared: registry.isShared(call.kind))
         return .streaming { [self] stream in
-            try await stream.begin(contentType: "application/json")
+            let warnings = call.kind.deprecation.map { [("Warning", APIReply.warningValue($0))] }
+            try await stream.begin(contentType: "application/json", headers: warnings ?? [])
             do {
                 try await follow(call, asked, encoder, stream)
             } catch let error as StoreError {

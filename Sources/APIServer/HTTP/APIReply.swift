@@ -49,16 +49,21 @@ struct APIReply: Sendable {
         guard !texts.isEmpty else { return self }
         var reply = self
         for text in texts.prefix(16) {
-            let quoted = String(text.prefix(1024)).map { character -> String in
-                switch character {
-                case "\"", "\\": "\\\(character)"
-                case "\n", "\r": " "
-                default: String(character)
-                }
-            }.joined()
-            reply.headers.add(name: "Warning", value: "299 - \"\(quoted)\"")
+            reply.headers.add(name: "Warning", value: Self.warningValue(text))
         }
         return reply
+    }
+
+    /// The value of a `Warning` header.
+    static func warningValue(_ text: String) -> String {
+        let quoted = String(text.prefix(1024)).map { character -> String in
+            switch character {
+            case "\"", "\\": "\\\(character)"
+            case "\n", "\r": " "
+            default: String(character)
+            }
+        }.joined()
+        return "299 - \"\(quoted)\""
     }
 }
 
@@ -69,6 +74,15 @@ enum APIResponse: Sendable {
     case pending(@Sendable () async -> APIReply)
     case streaming(@Sendable (ResponseStream) async throws -> Void)
     case upgrade(@Sendable (APIRequest, any EventLoop) async throws -> UpgradeOutcome)
+
+    /// The same with a `Warning` header for each text; what comes in pieces warns by itself.
+    func warning(_ texts: [String]) -> APIResponse {
+        switch self {
+        case .ready(let reply): .ready(reply.warning(texts))
+        case .pending(let work): .pending { await work().warning(texts) }
+        case .streaming, .upgrade: self
+        }
+    }
 }
 
 /// Where a response in pieces is written. Each write returns when the peer has taken the bytes, so

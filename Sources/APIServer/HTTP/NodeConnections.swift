@@ -67,7 +67,9 @@ struct NodeConnections: Sendable {
 
     private func connect(_ target: TunnelTarget) async throws -> Connection {
         do {
-            if let carrier = target.carrier { return try await connect(by: carrier) }
+            if let carrier = target.carrier {
+                return try await Self.tunnel(by: carrier, on: group.next()).connection()
+            }
             return try await ClientBootstrap(group: group)
                 .connectTimeout(.seconds(10))
                 .connect(host: target.host, port: target.port) { channel in
@@ -88,11 +90,15 @@ struct NodeConnections: Sendable {
         }
     }
 
-    private func connect(by carrier: TunnelTarget.Carrier) async throws -> Connection {
+    /// Asks a node for a connection to a pod's port.
+    /// - Throws: 503 with what the node says where it refuses.
+    static func tunnel(
+        by carrier: TunnelTarget.Carrier, on eventLoop: any EventLoop
+    ) async throws -> NodeTunnel {
         let node = TunnelTarget(
             host: carrier.host, port: carrier.port, tls: carrier.tls, uri: carrier.uri)
-        switch try await NodeStreams.open(node, on: group.next()) {
-        case .tunnel(let tunnel): return try await tunnel.connection()
+        switch try await NodeStreams.open(node, on: eventLoop) {
+        case .tunnel(let tunnel): return tunnel
         case .refused(let reply):
             throw StatusError(
                 code: 503, reason: "ServiceUnavailable",

@@ -171,7 +171,7 @@ let otherProtobufFields = """
     networking.v1.IngressBackend 4service:.IngressServiceBackend
       3resource:core.v1.TypedLocalObjectReference
     networking.v1.IngressClass 1metadata:meta.v1.ObjectMeta 2spec:.IngressClassSpec
-    networking.v1.IngressClassParametersReference 1aPIGroup 2kind 3name 4scope 5namespace
+    networking.v1.IngressClassParametersReference 1apiGroup 2kind 3name 4scope 5namespace
     networking.v1.IngressClassSpec 1controller 2parameters:.IngressClassParametersReference
     networking.v1.IngressLoadBalancerIngress 1ip 2hostname 4ports:*.IngressPortStatus
     networking.v1.IngressLoadBalancerStatus 1ingress:*.IngressLoadBalancerIngress

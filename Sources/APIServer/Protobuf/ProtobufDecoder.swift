@@ -142,9 +142,9 @@ struct ProtobufDecoder {
     // MARK: - Messages that JSON writes in another form
 
     /// The fields that Go embeds: JSON has their members in the object around them.
-    private static let inlined: Set<String> = [
+    static let inlined: Set<String> = [
         "volumeSource", "persistentVolumeSource", "handler", "localObjectReference",
-        "ephemeralContainerCommon",
+        "ephemeralContainerCommon", "ingressRuleValue",
     ]
 
     /// Fields whose zero differs from their absence.
@@ -159,6 +159,7 @@ struct ProtobufDecoder {
         "priority", "defaultMode", "mode", "expirationSeconds", "gracePeriodSeconds",
         "orphanDependents", "successfulJobsHistoryLimit", "failedJobsHistoryLimit",
         "startingDeadlineSeconds", "ready", "serving", "terminating", "partition", "value",
+        "minAvailable", "maxUnavailable", "maxSurge",
     ]
 
     /// The JSON of a message with a form of its own; nil for all others, `.null` where it is empty.

@@ -47,7 +47,8 @@ extension Registry {
                 if !options.isDryRun { try kindsChanged(by: kind, stored) }
                 return WriteResult(
                     object: stored, isCreated: true,
-                    warnings: warnings + (kind.advice.map { [$0] } ?? []))
+                    warnings: warnings + kind.warnings(candidate)
+                        + (kind.advice.map { [$0] } ?? []))
             } catch let error as StatusError
                 where error.isAlreadyExists && isGenerated && attempt < Self.generatedNameTries
             {

@@ -35,7 +35,7 @@ extension Registry {
         return outcome
     }
 
-    private func delete(
+    func delete(
         _ kind: Kind, _ stored: StoredObject, options: DeleteOptions,
         in transaction: inout StoreTransaction
     ) throws -> DeleteOutcome {

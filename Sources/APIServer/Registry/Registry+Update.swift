@@ -52,7 +52,7 @@ extension Registry {
         if !options.isDryRun, !candidate.isUnchanged {
             try kindsChanged(by: kind, stored, isRemoved: candidate.isRemoval)
         }
-        return WriteResult(object: stored, warnings: warnings)
+        return WriteResult(object: stored, warnings: warnings + kind.warnings(candidate.new))
     }
 
     /// What a change of one object needs to know beside the object.
@@ -85,13 +85,18 @@ extension Registry {
         switch subresource {
         case "":
             kind.prepareForUpdate(old: old, new: &new)
+            if kind.resource == .pods {
+                new["spec", "ephemeralContainers"] = old["spec", "ephemeralContainers"]
+            }
             if kind.resource == .services { ServiceRules.prepareForUpdate(old: old, new: &new) }
             establish(kind, &new)
             settle(kind, &new)
+        case EphemeralContainers.subresource:
+            new = try EphemeralContainers.added(by: new, to: old, name: base.key.name)
         case "status": kind.prepareForStatusUpdate(old: old, new: &new)
         default: break  // binding and finalize have made the change that is theirs to make
         }
-        let isChecked = subresource.isEmpty || subresource == "status"
+        let isChecked = ["", "status", EphemeralContainers.subresource].contains(subresource)
         let errors = isChecked ? kind.validateUpdate(old: old, new: new) : []
         guard errors.isEmpty else {
             throw StatusError.invalid(kind.resource, name: base.key.name, errors)

@@ -15,16 +15,31 @@ enum UpgradeOutcome: Sendable {
     case upgraded(any ConnectionUpgrade)
     /// The other side answered something else: to be passed on.
     case refused(APIReply)
+
+    init(_ outcome: NodeTunnel.Outcome) {
+        switch outcome {
+        case .tunnel(let tunnel): self = .upgraded(tunnel)
+        case .refused(let reply): self = .refused(reply)
+        }
+    }
 }
 
 extension APIResponse {
     /// The same upgrade at a node, and bytes as they come from then on.
     static func relay(to target: TunnelTarget) -> APIResponse {
         .upgrade { request, eventLoop in
-            switch try await NodeTunnel.open(target, for: request, on: eventLoop) {
-            case .tunnel(let tunnel): .upgraded(tunnel)
-            case .refused(let reply): .refused(reply)
-            }
+            UpgradeOutcome(try await NodeTunnel.open(target, for: request, on: eventLoop))
+        }
+    }
+
+    /// The same with headers of the caller's choice.
+    static func relay(
+        to target: TunnelTarget, method: HTTPMethod, headers: HTTPHeaders
+    ) -> APIResponse {
+        .upgrade { _, eventLoop in
+            UpgradeOutcome(
+                try await NodeTunnel.open(
+                    target, method: method, headers: headers, on: eventLoop))
         }
     }
 }

@@ -58,45 +58,36 @@ final class NodeTunnel: ConnectionUpgrade {
         for (name, value) in request.headers where isForwarded(name) {
             headers.add(name: name, value: value)
         }
-        if request.method == .POST { headers.add(name: "Content-Length", value: "0") }
         return try await open(target, method: request.method, headers: headers, on: eventLoop)
     }
 
-    /// Connects to the node and asks it for an upgrade.
-    /// - Throws: the connection's error.
+    /// Connects to the node, or by way of one to a pod's port, and asks for an upgrade.
+    /// - Throws: the connection's error; 503 where a pod's port takes none.
     static func open(
         _ target: TunnelTarget, method: HTTPMethod, headers: HTTPHeaders,
         on eventLoop: any EventLoop
     ) async throws -> Outcome {
+        var headers = headers
+        headers.replaceOrAdd(name: "Host", value: "\(target.host):\(target.port)")
+        if method == .POST { headers.replaceOrAdd(name: "Content-Length", value: "0") }
+        let head = HTTPRequestHead(
+            version: .http1_1, method: method, uri: target.uri, headers: headers)
         let answer = eventLoop.makePromise(of: Outcome.self)
         let channel: any Channel
         do {
-            channel = try await ClientBootstrap(group: eventLoop)
-                .connectTimeout(.seconds(10))
-                .channelOption(ChannelOptions.tcpOption(.tcp_nodelay), value: 1)
-                .channelInitializer { channel in
-                    channel.eventLoop.makeCompletedFuture {
-                        let decoder = HTTPResponseDecoder(leftOverBytesStrategy: .forwardBytes)
-                        let operations = channel.pipeline.syncOperations
-                        if let tls = target.tls {
-                            try operations.addHandler(
-                                NIOSSLClientHandler(context: tls, serverHostname: nil))
-                        }
-                        try operations.addHandlers([
-                            HTTPRequestEncoder(), ByteToMessageHandler(decoder),
-                            UpgradeAnswerHandler(answer),
-                        ])
-                    }
+            if let carrier = target.carrier {
+                let tunnel = try await NodeConnections.tunnel(by: carrier, on: eventLoop)
+                channel = try await tunnel.overPort { channel in
+                    try addHTTP(to: channel, answer)
+                    return channel
                 }
-                .connect(host: target.host, port: target.port).get()
+            } else {
+                channel = try await connect(target, answer, on: eventLoop)
+            }
         } catch {
             answer.fail(error)
             throw error
         }
-        var headers = headers
-        headers.replaceOrAdd(name: "Host", value: "\(target.host):\(target.port)")
-        let head = HTTPRequestHead(
-            version: .http1_1, method: method, uri: target.uri, headers: headers)
         channel.write(HTTPClientRequestPart.head(head), promise: nil)
         channel.writeAndFlush(HTTPClientRequestPart.end(nil), promise: nil)
         return try await withTaskCancellationHandler {
@@ -104,6 +95,34 @@ final class NodeTunnel: ConnectionUpgrade {
         } onCancel: {
             channel.close(promise: nil)
         }
+    }
+
+    private static func connect(
+        _ target: TunnelTarget, _ answer: EventLoopPromise<Outcome>, on eventLoop: any EventLoop
+    ) async throws -> any Channel {
+        try await ClientBootstrap(group: eventLoop)
+            .connectTimeout(.seconds(10))
+            .channelOption(ChannelOptions.tcpOption(.tcp_nodelay), value: 1)
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    if let tls = target.tls {
+                        try channel.pipeline.syncOperations.addHandler(
+                            NIOSSLClientHandler(context: tls, serverHostname: nil))
+                    }
+                    try addHTTP(to: channel, answer)
+                }
+            }
+            .connect(host: target.host, port: target.port).get()
+    }
+
+    /// HTTP until the upgrade is answered. Called on the channel's event loop.
+    private static func addHTTP(
+        to channel: any Channel, _ answer: EventLoopPromise<Outcome>
+    ) throws {
+        let decoder = HTTPResponseDecoder(leftOverBytesStrategy: .forwardBytes)
+        try channel.pipeline.syncOperations.addHandlers([
+            HTTPRequestEncoder(), ByteToMessageHandler(decoder), UpgradeAnswerHandler(answer),
+        ])
     }
 
     /// Joins both connections. Called on their event loop, after the client's 101 is written.
@@ -153,8 +172,20 @@ final class NodeTunnel: ConnectionUpgrade {
 
     /// The connection to a pod's port that this tunnel carries, with HTTP on it.
     func connection() async throws -> NodeConnections.Connection {
+        try await overPort { channel in
+            try channel.pipeline.syncOperations.addHTTPClientHandlers()
+            return try .init(wrappingChannelSynchronously: channel)
+        }
+    }
+
+    /// Makes the connection's bytes those of the pod's port that this tunnel carries.
+    /// - Parameter finish: what to put upon them; called on the channel's event loop.
+    /// - Throws: 503 where the node could not connect to the pod.
+    private func overPort<Value: Sendable>(
+        _ finish: @escaping @Sendable (any Channel) throws -> Value
+    ) async throws -> Value {
         let channel = channel
-        let ready = channel.eventLoop.makePromise(of: NodeConnections.Connection.self)
+        let ready = channel.eventLoop.makePromise(of: Value.self)
         channel.eventLoop.execute {
             let port = PodPort()
             do {
@@ -163,8 +194,7 @@ final class NodeTunnel: ConnectionUpgrade {
                         Result {
                             try result.get()
                             if let failure = port.failure { throw failure }
-                            try channel.pipeline.syncOperations.addHTTPClientHandlers()
-                            return try .init(wrappingChannelSynchronously: channel)
+                            return try finish(channel)
                         })
                 }
             } catch {

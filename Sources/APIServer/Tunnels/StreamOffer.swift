@@ -9,6 +9,8 @@ struct StreamOffer: Sendable, Hashable {
     static let portForward = "portforward.k8s.io"
     /// SPDY inside WebSocket messages, as newer kubectl forwards ports (KEP-4006).
     static let tunnelledPortForward = "SPDY/3.1+portforward.k8s.io"
+    /// Channels in WebSocket messages, as other clients forward ports.
+    static let channels = "v4.channel.k8s.io"
     /// The protocols of commands over SPDY, best first, by their version.
     private static let execProtocols = [
         (4, "v4.channel.k8s.io"), (3, "v3.channel.k8s.io"), (2, "v2.channel.k8s.io"),
@@ -60,7 +62,14 @@ struct StreamOffer: Sendable, Hashable {
         ]
     }
 
+    /// True for a WebSocket that carries ports as channels, which is also what no name means.
+    var hasPortChannels: Bool {
+        !isSPDY && (protocols.isEmpty || protocols.contains(Self.channels))
+            && !protocols.contains(Self.tunnelledPortForward)
+    }
+
     /// The headers that accept a WebSocket (RFC 6455, section 4.2.2).
+    /// - Parameter chosen: the protocol; empty for a client that names none.
     /// - Throws: 400 where the client's key is missing.
     func webSocketHeaders(_ chosen: String) throws -> HTTPHeaders {
         guard let webSocketKey else {
@@ -68,11 +77,12 @@ struct StreamOffer: Sendable, Hashable {
         }
         let text = webSocketKey + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
         let digest = Data(Insecure.SHA1.hash(data: Data(text.utf8)))
-        return [
+        var headers: HTTPHeaders = [
             "Connection": "Upgrade", "Upgrade": "websocket",
             "Sec-WebSocket-Accept": digest.base64EncodedString(),
-            "Sec-WebSocket-Protocol": chosen,
         ]
+        if !chosen.isEmpty { headers.add(name: "Sec-WebSocket-Protocol", value: chosen) }
+        return headers
     }
 }
 

@@ -70,6 +70,7 @@ enum BuiltInKinds {
                 $0.columns = PrintedColumn.columns(
                     "Type,Cluster-IP,External-IP,Port(s),Age,*Selector")
                 $0.rules.row = CoreRows.service
+                $0.rules.warnings = ServiceWarnings.warnings
                 $0.rules.validatesAllItself = true
                 $0.rules.defaults = ServiceRules.applyDefaults
                 $0.rules.validate = ServiceValidator.validate
@@ -80,6 +81,8 @@ enum BuiltInKinds {
                 $0.shortNames = ["ep"]
                 $0.columns = PrintedColumn.columns("Endpoints,Age")
                 $0.rules.row = CoreRows.endpoints
+                $0.deprecation =
+                    "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
                 $0.rules.validate = EndpointRules.validateEndpoints
             },
         ]
@@ -97,6 +100,7 @@ enum BuiltInKinds {
                 $0.columns = PrintedColumn.columns("Type,#Data,Age")
                 $0.rules.row = CoreRows.secret
                 $0.rules.defaults = DataRules.mergeStringData
+                $0.rules.validate = SecretRules.validate
                 $0.rules.validateUpdate = DataRules.validateUpdate
             },
             kind(.serviceAccounts, "core.v1.ServiceAccount") {
@@ -306,9 +310,6 @@ enum BuiltInKinds {
                     "Min Available,Max Unavailable,#Allowed Disruptions,Age")
                 $0.rules.row = PolicyRows.disruptionBudget
                 $0.rules.validate = PolicyRules.validateBudget
-                $0.advice =
-                    "nothing acts on PodDisruptionBudgets yet: this one is kept, but holds nothing "
-                    + "back"
             },
             kind(.podSecurityPolicies, "policy.v1beta1.PodSecurityPolicy") {
                 $0.shortNames = ["psp"]
@@ -327,6 +328,7 @@ enum BuiltInKinds {
                 $0.columns = PrintedColumn.columns("Created At")
                 $0.rules.row = PolicyRows.createdAt
                 $0.rules.defaults = CustomResourceRules.defaults
+                $0.rules.warnings = CustomResourceRules.warnings
                 $0.rules.validate = CustomResourceRules.validate
                 $0.rules.validateUpdate = CustomResourceRules.validateUpdate
             },

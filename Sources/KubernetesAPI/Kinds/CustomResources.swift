@@ -48,6 +48,26 @@ public enum CustomResourceRules {
         return errors
     }
 
+    /// Rules in the Common Expression Language are kept for clients that read them.
+    static func warnings(_ definition: JSONValue) -> [String] {
+        let schemas = (definition["spec", "versions"]?.array ?? []).compactMap { $0["schema"] }
+        guard schemas.contains(where: { hasRules($0, depth: 0) }) else { return [] }
+        return ["x-kubernetes-validations are kept, but not evaluated by Portolan"]
+    }
+
+    private static func hasRules(_ value: JSONValue, depth: Int) -> Bool {
+        // Deeper than any schema that could be read.
+        guard depth < 128 else { return false }
+        switch value {
+        case .object(let members):
+            return members.contains {
+                $0.key == "x-kubernetes-validations" || hasRules($0.value, depth: depth + 1)
+            }
+        case .array(let elements): return elements.contains { hasRules($0, depth: depth + 1) }
+        default: return false
+        }
+    }
+
     static func validateUpdate(old: JSONValue, new: JSONValue) -> [FieldError] {
         let paths = [["spec", "group"], ["spec", "scope"], ["spec", "names", "plural"]]
         return paths.compactMap { path in
@@ -110,7 +130,7 @@ public enum CustomResourceRules {
         kind.tracksGeneration = true
         kind.isCustom = true
         if version["deprecated"]?.bool == true {
-            kind.advice =
+            kind.deprecation =
                 version["deprecationWarning"]?.string
                 ?? "\(resource.apiVersion) \(resource.kind) is deprecated"
         }
@@ -124,6 +144,12 @@ public enum CustomResourceRules {
                     selector: path("labelSelectorPath"))
             }
         }
+        // Paths begin with a dot, as JSONPath's do.
+        kind.ownSelectableFields = (version["selectableFields"]?.array ?? []).compactMap {
+            $0["jsonPath"]?.string.map { String($0.drop { $0 == "." }) }
+        }
+        let schema = kind.schema
+        kind.rules.validate = { CustomLists.duplicates($0, schema) }
         let columns = (version["additionalPrinterColumns"]?.array ?? []).compactMap(column)
         kind.columns =
             columns.isEmpty ? PrintedColumn.nameAndAge : [.objectName] + columns
@@ -140,6 +166,47 @@ public enum CustomResourceRules {
         column.summary = json["description"]?.string ?? ""
         column.path = path
         return column
+    }
+}
+
+/// Lists of custom resources whose elements are to differ (`x-kubernetes-list-type` set and map).
+enum CustomLists {
+    static func duplicates(_ value: JSONValue, _ schema: Schema, at path: String = "")
+        -> [FieldError]
+    {
+        switch (schema.form, value) {
+        case (.object, .object(let members)), (.map, .object(let members)):
+            return members.flatMap { name, member -> [FieldError] in
+                guard let inner = schema.member(name) else { return [] }
+                return duplicates(member, inner, at: path.isEmpty ? name : "\(path).\(name)")
+            }
+        case (.list, .array(let elements)):
+            var errors: [FieldError] = []
+            var seen: Set<JSONValue> = []
+            for (index, element) in elements.enumerated() {
+                let place = "\(path)[\(index)]"
+                if let key = key(element, schema), !seen.insert(key).inserted {
+                    errors.append(.duplicate(place, key))
+                }
+                if let inner = schema.element {
+                    errors += duplicates(element, inner, at: place)
+                }
+            }
+            return errors
+        default: return []
+        }
+    }
+
+    /// What sets an element apart; nil where elements may be alike.
+    private static func key(_ element: JSONValue, _ list: Schema) -> JSONValue? {
+        switch list.listType {
+        case .atomic: return nil
+        case .set: return element
+        case .map:
+            var key: JSONValue = [:]
+            for name in list.listKeys { key[name] = element[name] }
+            return key
+        }
     }
 }
 

@@ -28,6 +28,11 @@ public struct Kind: Sendable {
     /// A sentence for a `Warning:` header on create, for kinds that nothing acts on; nil for
     /// others.
     public var advice: String?
+    /// A sentence for a `Warning:` header on every request, for kinds that are on their way out; nil
+    /// for others.
+    public var deprecation: String?
+    /// Fields that a CustomResourceDefinition makes selectable (KEP-4358), such as `spec.color`.
+    public var ownSelectableFields: [String] = []
     /// Set where the objects are those of another resource, shown in a form of their own.
     public var storedForm: StoredForm?
     /// True where the kind comes from a CustomResourceDefinition.
@@ -126,6 +131,8 @@ struct KindRules: Sendable {
     var keepsStatusOnCreate = false
     /// True where required fields and closed lists are checked by `validate` alone.
     var validatesAllItself = false
+    /// What is to be said of an object that is accepted; nil for kinds with nothing to say.
+    var warnings: (@Sendable (JSONValue) -> [String])?
     /// The cells of a row; nil for name and age, or the columns' own paths.
     var row: (@Sendable (JSONValue, Timestamp) -> [JSONValue])?
 }
@@ -198,6 +205,9 @@ extension Kind {
                 old: old["metadata"] ?? [:], new: new["metadata"] ?? [:])
             + validateBody(new) + rules.validateUpdate(old, new)
     }
+
+    /// What is to be said, in `Warning:` headers, of a new state that is accepted.
+    public func warnings(_ object: JSONValue) -> [String] { rules.warnings?(object) ?? [] }
 
     private func validateBody(_ object: JSONValue) -> [FieldError] {
         let bySchema =

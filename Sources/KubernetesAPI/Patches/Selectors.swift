@@ -290,7 +290,7 @@ extension Kind {
                 "reason", "reportingController", "type",
             ]
         case "ipaddresses.networking.k8s.io": ["spec.parentRef"]
-        default: []
+        default: ownSelectableFields
         }
     }
 

@@ -65,6 +65,11 @@ public struct FieldError: Hashable, Sendable, CustomStringConvertible {
         FieldError(.duplicate, field, body: "Duplicate value: \(format(value))")
     }
 
+    /// A field that names something that is not there.
+    public static func notFound(_ field: String, _ value: JSONValue) -> FieldError {
+        FieldError(.notFound, field, body: "Not found: \(format(value))")
+    }
+
     /// A list that is too long.
     public static func tooMany(_ field: String, count: Int, limit: Int) -> FieldError {
         FieldError(

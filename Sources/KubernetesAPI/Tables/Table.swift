@@ -59,6 +59,22 @@ extension Kind {
     }
 }
 
+extension Kind {
+    /// What `/scale` shows in a Table (`kubectl get --subresource=scale`).
+    public static let scaleSubresource: Kind = {
+        var kind = Kind(
+            Resource(group: "autoscaling", plural: "scales", kind: "Scale"), schema: .any)
+        kind.columns = PrintedColumn.columns("Desired,Available,Age")
+        kind.rules.row = { scale, now in
+            [
+                Cells.name(scale), Cells.count(scale["spec", "replicas"]),
+                Cells.count(scale["status", "replicas"]), Cells.age(scale, now),
+            ]
+        }
+        return kind
+    }()
+}
+
 /// The texts in cells, as kubectl's users know them.
 enum Cells {
     static func name(_ object: JSONValue) -> JSONValue { object["metadata", "name"] ?? "" }
