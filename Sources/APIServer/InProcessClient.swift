@@ -136,7 +136,7 @@ private actor WatchReader {
     }
 
     private func event(_ event: StoreEvent) throws -> WatchEvent? {
-        let object = kind.shown(try event.object.decoded())
+        let object = kind.shown(try event.decoded())
         guard !filter.isEmpty else {
             return WatchEvent(type: Self.type(event.kind), object: object)
         }

@@ -19,7 +19,14 @@ final class EndpointSliceController: Controller {
     init(_ cluster: Cluster) {
         self.cluster = cluster
         queue = WorkQueue("endpointslice", logger: cluster.logger)
-        cluster.services.onChange { [weak self] change in self?.add(change.key) }
+        cluster.services.onChange { [weak self] change in
+            if change.old?.selector == nil, change.new?.selector == nil,
+                cluster.hasNoSlices(change.key)
+            {
+                return
+            }
+            self?.add(change.key)
+        }
         cluster.pods.onChange { [weak self] change in self?.podChanged(change.old, change.new) }
         cluster.nodes.onChange { [weak self] change in
             let isSame =
@@ -116,6 +123,11 @@ struct PodEndpointState: Hashable {
 }
 
 extension Cluster {
+    /// True where a Service is known to have no slices: slices that come later are told of.
+    func hasNoSlices(_ service: ObjectKey) -> Bool {
+        endpointSlices.isSynced && endpointSlices.count(SliceRecord.entry(service)) == 0
+    }
+
     /// The Services whose selector matches a pod as it was or as it is.
     func servicesSelecting(_ old: PodSummary?, _ new: PodSummary?) -> Set<ObjectKey> {
         var keys: Set<ObjectKey> = []

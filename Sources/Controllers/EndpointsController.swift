@@ -17,6 +17,12 @@ final class EndpointsController: Controller {
         queue = WorkQueue("endpoint", logger: cluster.logger)
         cluster.services.onChange { [weak self] change in
             guard let self else { return }
+            // Without a selector, Endpoints are somebody else's.
+            if let service = change.new, service.selector == nil,
+                service.metadata.deletionTimestamp == nil
+            {
+                return
+            }
             let isByHand = cluster.endpoints.get(change.key).map { !Self.manages($0) } ?? false
             if change.new == nil, isByHand {
                 queue.add(change.key, after: Self.byHandPause)

@@ -14,7 +14,15 @@ final class MirroringController: Controller {
     init(_ cluster: Cluster) {
         self.cluster = cluster
         queue = WorkQueue("endpointslicemirroring", logger: cluster.logger)
-        cluster.services.onChange { [weak self] change in self?.queue.add(change.key) }
+        cluster.services.onChange { [weak self] change in
+            // Endpoints or slices that come later are told of below.
+            if cluster.endpoints.isSynced, cluster.endpoints.get(change.key) == nil,
+                cluster.hasNoSlices(change.key)
+            {
+                return
+            }
+            self?.queue.add(change.key)
+        }
         cluster.endpoints.onChange { [weak self] change in self?.queue.add(change.key) }
         cluster.endpointSlices.onChange { [weak self] change in
             guard let slice = change.new ?? change.old,

@@ -65,6 +65,9 @@ final class Source<Value: KubernetesObject>: AnySource {
 
     func waitUntilSynced() async { await informer.waitUntilSynced() }
 
+    /// True once the first list has been delivered.
+    var isSynced: Bool { informer.isSynced }
+
     // MARK: - Reading
 
     func get(_ key: ObjectKey) -> Value? { informer.get(key) }

@@ -66,8 +66,24 @@ public struct JSONObject: Sendable {
 
     func position(of key: String) -> Int? {
         if let index { return index[key] }
-        for position in members.indices where members[position].key == key { return position }
+        // Most names differ in length, which costs no call to find out.
+        let length = key.utf8.count
+        for position in members.indices
+        where members[position].key.utf8.count == length && members[position].key == key {
+            return position
+        }
         return nil
+    }
+
+    /// Changes the value of `key` in its place; one that is missing begins as an empty object.
+    mutating func change(_ key: String, _ change: (inout JSONValue) -> Void) {
+        if let position = position(of: key) {
+            change(&members[position].value)
+        } else {
+            var value = JSONValue.object(JSONObject())
+            change(&value)
+            append(key, value)
+        }
     }
 
     private mutating func remove(at position: Int) {

@@ -16,6 +16,12 @@ extension JSONValue {
         self = try Self.parse(bytes).value
     }
 
+    /// As above, for bytes that lie in an array.
+    /// - Throws: `JSONParseError` with the position of the first fault.
+    public init(parsing bytes: [UInt8]) throws(JSONParseError) {
+        self = try bytes.withUnsafeBufferPointer(Self.result).get().value
+    }
+
     /// Parses a JSON text given as a string.
     /// - Throws: `JSONParseError` with the position of the first fault.
     public init(parsing text: String) throws(JSONParseError) {
@@ -28,22 +34,30 @@ extension JSONValue {
     public static func parse(
         _ bytes: some Sequence<UInt8>
     ) throws(JSONParseError) -> (value: JSONValue, duplicateFields: [String]) {
-        func run(_ buffer: UnsafeBufferPointer<UInt8>) -> Result<
-            (JSONValue, [String]), JSONParseError
-        > {
-            var parser = JSONParser(bytes: buffer)
-            do throws(JSONParseError) {
-                let value = try parser.parseDocument()
-                return .success((value, parser.duplicateFields))
-            } catch {
-                return .failure(error)
-            }
-        }
         let result =
-            bytes.withContiguousStorageIfAvailable(run)
-            ?? Array(bytes).withUnsafeBufferPointer(run)
-        let (value, duplicates) = try result.get()
-        return (value, duplicates)
+            bytes.withContiguousStorageIfAvailable(Self.result)
+            ?? Array(bytes).withUnsafeBufferPointer(Self.result)
+        return try result.get()
+    }
+
+    /// As above, for bytes that lie together; they are read during the call alone.
+    /// - Throws: `JSONParseError` with the position of the first fault.
+    public static func parse(
+        _ buffer: UnsafeBufferPointer<UInt8>
+    ) throws(JSONParseError) -> (value: JSONValue, duplicateFields: [String]) {
+        try result(buffer).get()
+    }
+
+    private static func result(
+        _ buffer: UnsafeBufferPointer<UInt8>
+    ) -> Result<(value: JSONValue, duplicateFields: [String]), JSONParseError> {
+        var parser = JSONParser(bytes: buffer)
+        do throws(JSONParseError) {
+            let value = try parser.parseDocument()
+            return .success((value, parser.duplicateFields))
+        } catch {
+            return .failure(error)
+        }
     }
 }
 

@@ -53,7 +53,9 @@ extension JSONValue {
     }
 
     /// True for `null`.
-    public var isNull: Bool { self == .null }
+    public var isNull: Bool {
+        if case .null = self { true } else { false }
+    }
 
     /// The name of the kind of value, as error messages spell it.
     public var kindName: String {
@@ -69,8 +71,9 @@ extension JSONValue {
 
     /// The members as strings; members of another kind are left out. Empty for any other value.
     public var stringMap: [String: String] {
-        var map: [String: String] = [:]
-        for (key, value) in object ?? JSONObject() {
+        guard case .object(let members) = self, !members.isEmpty else { return [:] }
+        var map = [String: String](minimumCapacity: members.count)
+        for (key, value) in members {
             if let text = value.string { map[key] = text }
         }
         return map
@@ -100,15 +103,23 @@ extension JSONValue {
         return elements[index]
     }
 
-    /// The value behind a chain of members, such as `value["metadata", "labels"]`. Setting makes
-    /// the objects that are missing on the way; setting nil removes the last member.
-    public subscript(first: String, second: String, rest: String...) -> JSONValue? {
+    /// The value behind two members, such as `value["metadata", "labels"]`. Setting makes the
+    /// object that is missing on the way; setting nil removes the last member.
+    public subscript(first: String, second: String) -> JSONValue? {
+        get { self[first]?[second] }
+        set { change(first, unlessAbsent: newValue == nil) { $0[second] = newValue } }
+    }
+
+    /// As above, for longer chains.
+    public subscript(
+        first: String, second: String, third: String, rest: String...
+    ) -> JSONValue? {
         get {
-            var value = self[first]?[second]
+            var value = self[first]?[second]?[third]
             for key in rest { value = value?[key] }
             return value
         }
-        set { set(newValue, at: [first, second] + rest) }
+        set { set(newValue, at: [first, second, third] + rest) }
     }
 
     /// The value behind `path`, or nil.
@@ -120,18 +131,33 @@ extension JSONValue {
 
     /// Sets the value behind `path`, making the objects that are missing on the way; nil removes.
     public mutating func set(_ newValue: JSONValue?, at path: [String]) {
+        set(newValue, at: path[...])
+    }
+
+    private mutating func set(_ newValue: JSONValue?, at path: ArraySlice<String>) {
         guard let first = path.first else {
             self = newValue ?? .null
             return
         }
         if path.count == 1 {
             self[first] = newValue
-            return
+        } else {
+            change(first, unlessAbsent: newValue == nil) {
+                $0.set(newValue, at: path.dropFirst())
+            }
         }
-        guard newValue != nil || self[first] != nil else { return }
-        var child = self[first] ?? .object(JSONObject())
-        child.set(newValue, at: Array(path.dropFirst()))
-        self[first] = child
+    }
+
+    /// Changes a member in its place, so that nothing is copied; one that is missing is made an
+    /// object first, unless `unlessAbsent` says to leave it alone.
+    private mutating func change(
+        _ key: String, unlessAbsent: Bool, _ change: (inout JSONValue) -> Void
+    ) {
+        var members = object ?? JSONObject()
+        if unlessAbsent, members.position(of: key) == nil { return }
+        self = .null  // keeps the members uniquely referenced while they change
+        members.change(key, change)
+        self = .object(members)
     }
 }
 

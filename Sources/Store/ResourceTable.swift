@@ -54,10 +54,11 @@ struct ResourceTable {
         var high = objects.count
         while low < high {
             let middle = (low + high) / 2
-            let key = objects[middle].key
-            let isBelow =
-                key.namespace == namespace ? key.name < name : key.namespace < namespace
-            if isBelow { low = middle + 1 } else { high = middle }
+            if objects[middle].precedes(namespace: namespace, name: name) {
+                low = middle + 1
+            } else {
+                high = middle
+            }
         }
         return low
     }

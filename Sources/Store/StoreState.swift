@@ -66,22 +66,26 @@ final class StoreState: Sendable {
     /// Makes a committed batch visible and hands it to the watchers.
     func publish(_ events: [StoreEvent]) {
         let wakes = shared.withLock { shared -> [WatchQueue.Wake] in
-            var byResource: [String: [StoreEvent]] = [:]
             for event in events {
-                let key = event.object.key
-                apply(event, key, to: &shared)
-                byResource[key.resource, default: []].append(event)
+                apply(event, event.object.key, to: &shared)
                 shared.revision = max(shared.revision, event.revision)
             }
             var wakes: [WatchQueue.Wake] = []
-            for (resource, events) in byResource {
-                for queue in (shared.watches[resource] ?? [:]).values {
-                    if let wake = queue.offer(events) { wakes.append(wake) }
+            // A batch concerns few resources: none is looked for twice.
+            var rest = events[...]
+            while let resource = rest.first?.object.key.resource {
+                let watches = shared.watches[resource] ?? [:]
+                if !watches.isEmpty {
+                    let own = rest.filter { $0.object.key.resource == resource }
+                    for queue in watches.values {
+                        if let wake = queue.offer(own) { wakes.append(wake) }
+                    }
                 }
+                rest = rest.filter { $0.object.key.resource != resource }[...]
             }
             return wakes
         }
-        for wake in wakes { wake() }
+        for wake in wakes { wake.run() }
     }
 
     private func apply(_ event: StoreEvent, _ key: StoreKey, to shared: inout Shared) {
@@ -93,7 +97,7 @@ final class StoreState: Sendable {
         let fresh = EventLog(
             compactedRevision: shared.loadedRevision, limit: limits.eventsPerResource,
             limitBytes: limits.eventBytesPerResource)
-        shared.logs[key.resource, default: fresh].append(event)
+        shared.logs[key.resource, default: fresh].append(event.compacted)
     }
 
     /// Forgets the events up to and including `revision`.

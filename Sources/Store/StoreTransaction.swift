@@ -80,10 +80,12 @@ final class WriteBatch {
     ) -> StoredObject {
         revision += 1
         if previous == nil { lastRowID += 1 }
+        var object = object
         let stored = StoredObject(
-            key: key, revision: revision, rowID: previous?.rowID ?? lastRowID, stamping: object)
+            key: key, revision: revision, rowID: previous?.rowID ?? lastRowID, stamping: &object)
         overlay[key] = .some(kind == .deleted ? nil : stored)
-        events.append(StoreEvent(kind: kind, object: stored, previous: previous))
+        events.append(
+            StoreEvent(kind: kind, object: stored, previous: previous, tree: object))
         return stored
     }
 

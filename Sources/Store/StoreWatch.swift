@@ -53,8 +53,16 @@ final class WatchQueue: Sendable {
         case overflow
     }
     typealias Reply = Result<[StoreEvent]?, StoreError>
-    /// Resumes a waiting reader; to be called outside every lock.
-    typealias Wake = @Sendable () -> Void
+    /// A waiting reader and what it has waited for; to be run outside every lock.
+    struct Wake: Sendable {
+        fileprivate let waiter: CheckedContinuation<Reply, Never>
+        fileprivate let events: [StoreEvent]
+
+        func run() { waiter.resume(returning: .success(events)) }
+    }
+
+    /// Events that may wait with their objects parsed.
+    private static let parsedLimit = 256
 
     let namespace: String?
     private let limit: Int
@@ -81,14 +89,17 @@ final class WatchQueue: Sendable {
             guard state.end == nil else { return nil }
             if let waiter = state.waiter {
                 state.waiter = nil
-                return { waiter.resume(returning: .success(wanted)) }
+                return Wake(waiter: waiter, events: wanted)
             }
             guard state.buffer.count + wanted.count <= limit else {
                 state.end = .overflow
                 state.buffer = []
                 return nil
             }
-            if state.buffer.isEmpty { state.buffer = wanted } else { state.buffer += wanted }
+            // Who reads closely shares the writer's parsed objects; a long queue of them would
+            // take too much memory.
+            state.buffer +=
+                state.buffer.count < Self.parsedLimit ? wanted : wanted.map(\.compacted)
             return nil
         }
     }

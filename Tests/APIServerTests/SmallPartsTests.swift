@@ -18,6 +18,14 @@ import Testing
         #expect(throws: StatusError.self) { try YAMLText.parse(Array("a: [".utf8)) }
     }
 
+    @Test func identifiersAreRandomUUIDs() {
+        #expect(
+            ObjectUID.text(high: 0x0123_4567_89AB_CDEF, low: 0xFEDC_BA98_7654_3210)
+                == "01234567-89ab-4def-bedc-ba9876543210")
+        #expect(ObjectUID.text(high: 0, low: 0) == "00000000-0000-4000-8000-000000000000")
+        #expect(Set((0..<1_000).map { _ in ObjectUID.make() }).count == 1_000)
+    }
+
     @Test(arguments: [
         ("", ResponseForm.object), ("*/*", .object), ("application/json", .object),
         ("application/vnd.kubernetes.protobuf,application/json", .object),

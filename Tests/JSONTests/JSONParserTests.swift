@@ -148,5 +148,12 @@ import Testing
         #expect(value["x"] == nil)
         value.set("z", at: ["a"])
         #expect(value["a"] == "z")
+        value["m", "n"] = 1
+        let copy = value
+        value["m", "n"] = 2
+        value["m", "o"] = 3
+        #expect(copy["m"] == ["n": 1] && value["m"] == ["n": 2, "o": 3])
+        value["m", "n"] = nil
+        #expect(value["m"] == ["o": 3])
     }
 }

@@ -55,6 +55,34 @@ import Testing
         #expect(names.isEmpty || names == ["a"])
     }
 
+    /// Readers that keep up share the writer's parsed object; those far behind and those that come
+    /// later parse the bytes. All must see the same.
+    @Test func everyReaderSeesTheSameObject() async throws {
+        let store = try Store(path: path)
+        let start = store.revision
+        let watch = try store.watch(resource: "services", namespace: nil, from: start)
+        let count = 600
+        for index in 0..<count {
+            try await store.write {
+                _ = try $0.create(serviceKey("s\(index)"), object("s\(index)", mark: index))
+            }
+        }
+        let late = try store.watch(resource: "services", namespace: nil, from: start)
+        for reader in [watch, late] {
+            var events: [StoreEvent] = []
+            for try await batch in reader {
+                events += batch
+                if events.count >= count { break }
+            }
+            #expect(events.count == count)
+            for event in events {
+                let parsed = try event.object.decoded()
+                #expect(try event.decoded() == parsed)
+                #expect(parsed["metadata", "resourceVersion"]?.string == "\(event.revision)")
+            }
+        }
+    }
+
     @Test func closingTheStoreEndsItsWatches() async throws {
         let store = try Store(path: path)
         let watch = try store.watch(resource: "services", namespace: nil, from: store.revision)

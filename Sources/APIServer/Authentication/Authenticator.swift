@@ -13,6 +13,7 @@ final class Authenticator: Sendable {
 
     let tokens: ServiceAccountTokens
     private let store: Store
+    private let decoded = DecodedObjects()
     /// Signatures checked lately: checking one costs more than the rest of a read.
     private let verified = Mutex<[String: ServiceAccountTokens.Claims]>([:])
 
@@ -25,9 +26,9 @@ final class Authenticator: Sendable {
     func authenticate(_ request: APIRequest) throws -> UserInfo {
         if let user = request.certificateUser { return user }
         guard let header = request.headers.first(name: "authorization") else { return .anonymous }
-        let parts = header.split(separator: " ", maxSplits: 1)
-        guard parts.count == 2, parts[0].lowercased() == "bearer",
-            let user = user(ofToken: String(parts[1]), audiences: Self.audiences)
+        let parts = header.utf8.split(separator: UInt8(ascii: " "), maxSplits: 1)
+        guard parts.count == 2, Substring(parts[0]).lowercased() == "bearer",
+            let user = user(ofToken: String(Substring(parts[1])), audiences: Self.audiences)
         else { throw StatusError.unauthorized() }
         return user
     }
@@ -70,7 +71,7 @@ final class Authenticator: Sendable {
         func object(_ resource: Resource, _ name: String) -> JSONValue? {
             let key = StoreKey(
                 resource: resource.qualifiedName, namespace: claims.namespace, name: name)
-            return try? store.get(key)?.decoded()
+            return try? store.get(key).map(decoded.json)
         }
         func uid(_ resource: Resource, _ name: String) -> String? {
             object(resource, name)?["metadata", "uid"]?.string

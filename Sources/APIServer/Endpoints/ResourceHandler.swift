@@ -41,7 +41,7 @@ extension APIHandler {
             guard info.name.isEmpty else { throw StatusError.methodNotAllowed }
             let sent = try RequestBody.parse(request)
             let options = try writeOptions(call)
-            return .pending { [self] in
+            return request.writing { [self] in
                 await Self.reply {
                     self.reply(
                         to: call,
@@ -51,8 +51,8 @@ extension APIHandler {
             }
         case "update":
             let sent = try RequestBody.parse(request)
-            return .pending { [self] in await update(call, sent, subresource: "") }
-        case "patch": return .pending { [self] in await patch(call, subresource: "") }
+            return request.writing { [self] in await update(call, sent, subresource: "") }
+        case "patch": return request.writing { [self] in await patch(call, subresource: "") }
         case "delete", "deletecollection":
             let body = try deleteBody(request)
             let options = try DeleteOptions(json: body, query: request.query)

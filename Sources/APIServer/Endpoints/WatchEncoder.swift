@@ -69,7 +69,7 @@ struct WatchEncoder: Sendable {
     private func seenKind(of event: StoreEvent) throws -> StoreEvent.Kind? {
         guard !filter.isEmpty else { return event.kind }
         let before = event.previous.map(filter.matches) ?? false
-        let after = event.kind != .deleted && filter.matches(event.object)
+        let after = event.kind != .deleted && filter.matches(event)
         switch (before, after) {
         case (false, false): return nil
         case (false, true): return .added

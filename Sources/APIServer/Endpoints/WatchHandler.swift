@@ -124,7 +124,24 @@ extension APIHandler {
         try await pump(watch, from: start, asked, encoder, stream)
     }
 
+    /// Pieces of a watch of which one at least waits until the socket has taken it.
+    private static let unconfirmedLimit = 16
+
     private func pump(
+        _ watch: StoreWatch, from start: Int64, _ asked: WatchQuery, _ encoder: WatchEncoder,
+        _ stream: ResponseStream
+    ) async throws {
+        guard encoder.form == .object else {
+            return try await relay(watch, from: start, asked, encoder, stream)
+        }
+        // Events are mostly bytes that are there already: where they are written, nothing is worth
+        // a change of thread. Tables are made for each watcher, and hold up no loop.
+        try await withTaskExecutorPreference(stream.executor) {
+            try await relay(watch, from: start, asked, encoder, stream)
+        }
+    }
+
+    private func relay(
         _ watch: StoreWatch, from start: Int64, _ asked: WatchQuery, _ encoder: WatchEncoder,
         _ stream: ResponseStream
     ) async throws {
@@ -132,9 +149,15 @@ extension APIHandler {
         let bookmarkSeconds = clock.bookmarkSeconds
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask {
+                var postedCount = 0
                 for try await events in watch {
                     let buffer = try encoder.lines(events)
-                    if buffer.readableBytes > 0 { try await stream.send(buffer) }
+                    if buffer.readableBytes > 0 {
+                        postedCount += 1
+                        if postedCount % Self.unconfirmedLimit == 0 || !stream.post(buffer) {
+                            try await stream.send(buffer)
+                        }
+                    }
                     if let last = events.last { reached.set(last.revision) }
                 }
             }

@@ -72,6 +72,8 @@ struct APIReply: Sendable {
 enum APIResponse: Sendable {
     case ready(APIReply)
     case pending(@Sendable () async -> APIReply)
+    /// As `pending`, for work that is short but for its waiting: its task runs on the event loop.
+    case brief(@Sendable () async -> APIReply)
     case streaming(@Sendable (ResponseStream) async throws -> Void)
     case upgrade(@Sendable (APIRequest, any EventLoop) async throws -> UpgradeOutcome)
 
@@ -92,6 +94,9 @@ struct ResponseStream: Sendable {
 
     init(channel: any Channel) { self.channel = channel }
 
+    /// Runs tasks on the connection's event loop.
+    var executor: LoopExecutor { LoopExecutor(channel.eventLoop) }
+
     func begin(
         status: HTTPResponseStatus = .ok, contentType: String, headers: [(String, String)] = []
     ) async throws {
@@ -104,6 +109,15 @@ struct ResponseStream: Sendable {
 
     func send(_ buffer: ByteBuffer) async throws {
         try await channel.writeAndFlush(ResponsePart.piece(buffer)).get()
+    }
+
+    /// Writes without waiting where the peer keeps up: false where it does not, and nothing was
+    /// written. Every few pieces `send` must be used, which waits, so that what lies between here
+    /// and the socket stays bounded.
+    func post(_ buffer: ByteBuffer) -> Bool {
+        guard channel.isWritable else { return false }
+        channel.writeAndFlush(ResponsePart.piece(buffer), promise: nil)
+        return true
     }
 }
 

@@ -31,6 +31,15 @@ struct APIRequest: Sendable {
     }
 
     var bodyBytes: [UInt8] { Array(body.readableBytesView) }
+
+    /// A body beyond this size takes long enough to work on that other connections of the event
+    /// loop would notice.
+    private static let briefBytes = 32 * 1024
+
+    /// The answer to a request that writes: what is done with a small body is done at once.
+    func writing(_ work: @Sendable @escaping () async -> APIReply) -> APIResponse {
+        body.readableBytes <= Self.briefBytes ? .brief(work) : .pending(work)
+    }
 }
 
 /// The decoded query of a URL; a name may come several times.
@@ -81,8 +90,12 @@ struct QueryItems: Sendable, Hashable {
 /// Percent coding of RFC 3986; bytes that are no UTF-8 become U+FFFD.
 enum PercentCoding {
     static func decode(
-        _ bytes: some Sequence<UInt8>, plusIsSpace: Bool = false
+        _ bytes: Substring.UTF8View, plusIsSpace: Bool = false
     ) -> String {
+        let isPlain = bytes.allSatisfy { byte in
+            byte != UInt8(ascii: "%") && !(plusIsSpace && byte == UInt8(ascii: "+"))
+        }
+        if isPlain { return String(Substring(bytes)) }
         var result: [UInt8] = []
         var pending: [UInt8] = []  // '%' and the digits read so far
         for byte in bytes {

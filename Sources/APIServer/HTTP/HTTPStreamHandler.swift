@@ -117,6 +117,13 @@ final class HTTPStreamHandler: ChannelDuplexHandler, RemovableChannelHandler {
                 return
             }
             task = Task { channel.writeAndFlush(ResponsePart.whole(await work()), promise: nil) }
+        case .brief(let work):
+            guard enter(counters.requests, limits.requestsInFlight, context: context) else {
+                return
+            }
+            task = Task(executorPreference: LoopExecutor(context.eventLoop)) {
+                channel.writeAndFlush(ResponsePart.whole(await work()), promise: nil)
+            }
         case .streaming(let produce):
             guard enter(counters.streams, limits.streams, context: context) else { return }
             task = Task {

@@ -85,7 +85,16 @@ enum RequestBody {
 
     static func contentType(_ request: APIRequest) -> String {
         let text = request.headers.first(name: "content-type") ?? ""
-        return MediaRange(parsing: text[...]).type
+        // Most clients send the bare type.
+        let isBare = text.utf8.allSatisfy { byte in
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "/"), UInt8(ascii: "-"),
+                UInt8(ascii: "+"):
+                true
+            default: false
+            }
+        }
+        return isBare ? text : MediaRange(parsing: text[...]).type
     }
 
     static func json(_ request: APIRequest) throws -> SentObject {

@@ -37,6 +37,12 @@ struct ObjectFilter: Sendable {
         return matches(kind?.shown(json) ?? json)
     }
 
+    /// Whether the state that an event made is selected.
+    func matches(_ event: StoreEvent) -> Bool {
+        guard !isEmpty, let json = try? event.decoded() else { return isEmpty }
+        return matches(kind?.shown(json) ?? json)
+    }
+
     /// - Parameter json: the object as the kind shows it.
     func matches(_ json: JSONValue) -> Bool {
         if let labels {

@@ -1,4 +1,3 @@
-import FoundationEssentials
 import Informer
 import JSON
 import KubernetesAPI
@@ -88,7 +87,7 @@ extension Registry {
         _ address: IPAddress, of service: ObjectKey
     ) -> JSONValue {
         var object = ServiceAddressObjects.ipAddress(address, of: service)
-        object["metadata", "uid"] = .string(UUID().uuidString.lowercased())
+        object["metadata", "uid"] = .string(ObjectUID.make())
         object["metadata", "creationTimestamp"] = .string(WallClock.now())
         return object
     }

@@ -1,4 +1,3 @@
-import FoundationEssentials
 import Informer
 import JSON
 import KubernetesAPI
@@ -72,7 +71,7 @@ extension Registry {
         ] {
             object["metadata", field] = nil
         }
-        object["metadata", "uid"] = .string(UUID().uuidString.lowercased())
+        object["metadata", "uid"] = .string(ObjectUID.make())
         object["metadata", "creationTimestamp"] = .string(WallClock.now())
         object = kind.defaulted(object)
         kind.prepareForCreate(&object)
@@ -114,7 +113,9 @@ extension Registry {
         guard let stored = transaction.get(key) else {
             throw StatusError.notFound(.namespaces, name: namespace)
         }
-        guard try stored.decoded()["metadata", "deletionTimestamp"] != nil else { return }
+        guard try decodedNamespaces.json(stored)["metadata", "deletionTimestamp"] != nil else {
+            return
+        }
         var error = StatusError.forbidden(
             "\(kind.resource.qualifiedName) \"\(name)\" is forbidden: unable to create new content "
                 + "in namespace \(namespace) because it is being terminated")

@@ -63,12 +63,13 @@ extension Registry {
 
     /// The object with `kind` and `apiVersion` set, first as Kubernetes writes them.
     static func withType(_ object: JSONValue, _ resource: Resource) -> JSONValue {
+        let members = object.object ?? JSONObject()
         var result = JSONObject()
-        result["kind"] = .string(resource.kind)
-        result["apiVersion"] = .string(resource.apiVersion)
-        for (name, value) in object.object ?? JSONObject()
-        where name != "kind" && name != "apiVersion" {
-            result[name] = value
+        result.reserveCapacity(members.count + 4)
+        result.append("kind", .string(resource.kind))
+        result.append("apiVersion", .string(resource.apiVersion))
+        for (name, value) in members where name != "kind" && name != "apiVersion" {
+            result.append(name, value)
         }
         return .object(result)
     }

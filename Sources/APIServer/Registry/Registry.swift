@@ -13,6 +13,7 @@ final class Registry: Sendable {
     let allocations: ServiceAllocations
     let access: Authorizer
     let snapshots = ListSnapshots()
+    let decodedNamespaces = DecodedObjects()
     let logger: Logger
     private let catalog: Mutex<Catalog>
 

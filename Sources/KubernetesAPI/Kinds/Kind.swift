@@ -160,7 +160,10 @@ extension Kind {
     public func prepareForCreate(_ object: inout JSONValue) {
         if hasStatus, !rules.keepsStatusOnCreate {
             object["status"] = nil
-            Defaults.apply(schema, to: &object)
+            if let field = schema.field("status"), var status = field.defaultValue {
+                Defaults.apply(field.schema, to: &status)
+                object["status"] = status
+            }
         }
         if tracksGeneration {
             object["metadata", "generation"] = 1

@@ -179,7 +179,10 @@ struct OpenAPIBuilder {
             if schema.isAtomic { json["x-kubernetes-map-type"] = "atomic" }
         case .list:
             json = ["type": "array", "items": element(schema)]
-            json["x-kubernetes-list-type"] = .string(schema.listType.rawValue)
+            // Lists that say nothing are atomic.
+            if dialect == .v2 || schema.listType != .atomic {
+                json["x-kubernetes-list-type"] = .string(schema.listType.rawValue)
+            }
             if !schema.listKeys.isEmpty {
                 json["x-kubernetes-list-map-keys"] = .array(
                     schema.listKeys.map { .string($0) })

@@ -75,25 +75,28 @@ extension OpenAPIBuilder {
             : action.hasPrefix("delete")
                 ? "io.k8s.apimachinery.pkg.apis.meta.v1.Status"
                 : kind.schema.name
-        var json: JSONValue = [
-            "operationId": .string("\(verb)\(title)\(scopeWord)\(resource.kind)\(scope)")
-        ]
+        var json: JSONValue = [:]
         if dialect == .v2 {
+            json["operationId"] = .string(
+                "\(verb)\(title)\(scopeWord)\(resource.kind)\(scope)")
             json["description"] = .string("\(verb) \(resource.kind)")
             json["tags"] = [.string("\(group)_\(resource.version)")]
         }
-        // Clients look for fieldValidation and dryRun in patches, and follow no references there.
-        let isShared = dialect == .v3 && action != "patch"
         var parameters: [JSONValue] = []
-        for name in queryParameters(action) {
-            parameters.append(isShared ? shared(queryParameter(name)) : queryParameter(name))
+        // In the third dialect only where clients look for them (fieldValidation, dryRun), as the
+        // marks below: they were a third of a document, which kubectl parses once for each object
+        // of a manifest. The second has them all.
+        if dialect == .v2 || action == "patch" {
+            parameters = queryParameters(action).map(queryParameter)
         }
         if let body = bodyName(kind, action) { addBody(body, action, &json, &parameters) }
         if dialect == .v2 { json["produces"] = ["application/json"] }
         if dialect == .v2 || !parameters.isEmpty { json["parameters"] = .array(parameters) }
         json["responses"] = ["200": response(resultName)]
-        json["x-kubernetes-action"] = .string(action)
-        json["x-kubernetes-group-version-kind"] = Self.groupVersionKind(resource)
+        if dialect == .v2 || ["get", "list", "patch"].contains(action) {
+            json["x-kubernetes-action"] = .string(action)
+            json["x-kubernetes-group-version-kind"] = Self.groupVersionKind(resource)
+        }
         return json
     }
 

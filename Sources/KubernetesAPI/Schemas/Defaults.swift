@@ -3,12 +3,13 @@ import JSON
 /// Sets absent fields to the defaults of the schema, in objects that are there.
 enum Defaults {
     static func apply(_ schema: Schema, to value: inout JSONValue) {
+        guard schema.hasDefaults else { return }
         switch (schema.form, value) {
         case (.object, .object(var members)):
             value = .null  // keeps the members uniquely referenced while they change
-            for field in schema.fields {
+            for field in schema.defaultingFields {
                 if var member = members[field.name] {
-                    guard Self.hasDefaults(field.schema) else { continue }
+                    guard field.schema.hasDefaults else { continue }
                     apply(field.schema, to: &member)
                     members[field.name] = member
                 } else if var member = field.defaultValue {
@@ -18,12 +19,12 @@ enum Defaults {
             }
             value = .object(members)
         case (.list, .array(var elements)):
-            guard let element = schema.element, hasDefaults(element) else { return }
+            guard let element = schema.element else { return }
             value = .null
             for index in elements.indices { apply(element, to: &elements[index]) }
             value = .array(elements)
         case (.map, .object(var members)):
-            guard let element = schema.element, hasDefaults(element) else { return }
+            guard let element = schema.element else { return }
             value = .null
             for key in members.keys {
                 if var member = members[key] {
@@ -33,15 +34,6 @@ enum Defaults {
             }
             value = .object(members)
         default: break
-        }
-    }
-
-    /// False for scalars and for what holds only scalars.
-    private static func hasDefaults(_ schema: Schema) -> Bool {
-        switch schema.form {
-        case .object: true
-        case .list, .map: schema.element.map(hasDefaults) ?? false
-        default: false
         }
     }
 }

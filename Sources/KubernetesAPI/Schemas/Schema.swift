@@ -57,6 +57,10 @@ public final class Schema: Sendable {
     /// The limits that custom resources state.
     public let limits: SchemaLimits?
     private let positions: [String: Int]
+    /// The fields that have a default, or something beneath them that has.
+    let defaultingFields: [Field]
+    /// True where a value of this shape can lack something that has a default.
+    let hasDefaults: Bool
 
     /// A field of an object.
     public struct Field: Sendable {
@@ -103,10 +107,15 @@ public final class Schema: Sendable {
         var positions: [String: Int] = [:]
         for (position, field) in fields.enumerated() { positions[field.name] = position }
         self.positions = positions
+        defaultingFields = fields.filter { $0.defaultValue != nil || $0.schema.hasDefaults }
+        hasDefaults = !defaultingFields.isEmpty || element?.hasDefaults == true
     }
 
     /// The field `name` of an object; nil where there is none.
     public func field(_ name: String) -> Field? { positions[name].map { fields[$0] } }
+
+    /// The shape of the field `name` of an object; nil where there is none.
+    func fieldSchema(_ name: String) -> Schema? { positions[name].map { fields[$0].schema } }
 
     /// The shape of the member `name` of an object or map; nil where unknown.
     public func member(_ name: String) -> Schema? {

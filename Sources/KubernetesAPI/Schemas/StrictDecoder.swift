@@ -13,6 +13,8 @@ public struct DecodedObject: Sendable {
 public struct StrictDecoder {
     /// Unknown fields are reported up to this number.
     private static let unknownLimit = 64
+    /// Room in an object for what defaults and the server will add.
+    private static let defaultedMembers = 4
     private var unknownFields: [String] = []
     /// Names and indices on the way to the current value.
     private var path: [PathPart] = []
@@ -35,7 +37,7 @@ public struct StrictDecoder {
     ) throws(StatusError) -> DecodedObject {
         var decoder = StrictDecoder()
         do throws(TypeError) {
-            let object = try decoder.read(value, schema, owner: "")
+            let object = try decoder.read(value, schema, owner: nil)
             return DecodedObject(
                 object: object ?? [:], unknownFields: decoder.unknownFields)
         } catch {
@@ -69,7 +71,7 @@ public struct StrictDecoder {
     // MARK: - Values
 
     private mutating func read(
-        _ value: JSONValue, _ schema: Schema, owner: String
+        _ value: JSONValue, _ schema: Schema, owner: Schema?
     ) throws(TypeError) -> JSONValue? {
         if value.isNull { return schema.limits?.isNullable == true ? .null : nil }
         switch schema.form {
@@ -101,31 +103,33 @@ public struct StrictDecoder {
     }
 
     private mutating func readObject(
-        _ value: JSONValue, _ schema: Schema, owner: String
+        _ value: JSONValue, _ schema: Schema, owner: Schema?
     ) throws(TypeError) -> JSONValue {
         guard case .object(let members) = value else {
             throw mismatch(value, Self.goName(schema), owner)
         }
-        let goOwner = Self.shortName(schema)
         var result = JSONObject()
+        result.reserveCapacity(members.count + Self.defaultedMembers)
         for (name, member) in members {
-            guard let field = schema.field(name) else {
+            guard let fieldSchema = schema.fieldSchema(name) else {
                 if schema.preservesUnknown {
-                    result[name] = member
+                    result.append(name, member)
                 } else {
                     noteUnknown(name)
                 }
                 continue
             }
             path.append(.name(name))
-            if let read = try read(member, field.schema, owner: goOwner) { result[name] = read }
+            if let read = try read(member, fieldSchema, owner: schema) {
+                result.append(name, read)
+            }
             path.removeLast()
         }
         return .object(result)
     }
 
     private mutating func readMap(
-        _ value: JSONValue, _ schema: Schema, owner: String
+        _ value: JSONValue, _ schema: Schema, owner: Schema?
     ) throws(TypeError) -> JSONValue {
         guard case .object(let members) = value else {
             throw mismatch(value, Self.goName(schema), owner)
@@ -135,15 +139,18 @@ public struct StrictDecoder {
         for (name, member) in members {
             path.append(.name(name))
             // A null in a map of strings reads as the zero value, as in Go.
-            result[name] =
-                try read(member, element, owner: owner) ?? (element.form == .string ? "" : nil)
+            if let read = try read(member, element, owner: owner) {
+                result.append(name, read)
+            } else if element.form == .string {
+                result.append(name, "")
+            }
             path.removeLast()
         }
         return .object(result)
     }
 
     private mutating func readList(
-        _ value: JSONValue, _ schema: Schema, owner: String
+        _ value: JSONValue, _ schema: Schema, owner: Schema?
     ) throws(TypeError) -> JSONValue {
         guard case .array(let elements) = value else {
             throw mismatch(value, Self.goName(schema), owner)
@@ -202,7 +209,7 @@ public struct StrictDecoder {
         unknownFields.append(text)
     }
 
-    private func mismatch(_ value: JSONValue, _ type: String, _ owner: String) -> TypeError {
+    private func mismatch(_ value: JSONValue, _ type: String, _ owner: Schema?) -> TypeError {
         var kind = value.kindName
         if type.hasPrefix("int") || type.hasPrefix("float"), case .number(let text) = value {
             kind = "number \(text)"
@@ -212,6 +219,7 @@ public struct StrictDecoder {
         let names = path.compactMap { part -> String? in
             if case .name(let name) = part { name } else { nil }
         }
+        let owner = owner.map(Self.shortName) ?? ""
         guard !owner.isEmpty, !names.isEmpty else {
             return TypeError(text: "json: cannot unmarshal \(kind) into Go value of type \(type)")
         }
