@@ -82,6 +82,7 @@ enum APIResponse: Sendable {
         switch self {
         case .ready(let reply): .ready(reply.warning(texts))
         case .pending(let work): .pending { await work().warning(texts) }
+        case .brief(let work): .brief { await work().warning(texts) }
         case .streaming, .upgrade: self
         }
     }
