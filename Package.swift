@@ -31,6 +31,7 @@ let package = Package(
         // For Benchmarks/ and Fuzz/, which are packages of their own.
         .library(name: "DNS", targets: ["DNS"]),
         .library(name: "DNSServer", targets: ["DNSServer"]),
+        .library(name: "FuzzSupport", targets: ["FuzzSupport"]),
         .library(name: "KubernetesAPI", targets: ["JSON", "KubernetesAPI"]),
         .library(name: "NetworkTypes", targets: ["NetworkTypes"]),
         .library(name: "SPDY", targets: ["SPDY"]),
@@ -173,6 +174,7 @@ let package = Package(
             ]),
         .executableTarget(
             name: "portolan", dependencies: ["Commands"], swiftSettings: settings),
+        library("FuzzSupport"),
         library("TestSupport", ["CLinux", "JSON", "Netlink", "NetworkTypes"]),
         tests("NetworkTypes"),
         tests("JSON"),
@@ -210,7 +212,7 @@ let package = Package(
         .testTarget(
             name: "DNSServerTests",
             dependencies: [
-                "DNS", "DNSServer", "Informer", "JSON", "KubernetesAPI", "Netlink",
+                "DNS", "DNSServer", "FuzzSupport", "Informer", "JSON", "KubernetesAPI", "Netlink",
                 "NetworkTypes", "TestSupport",
             ],
             exclude: ["Scenarios"], swiftSettings: settings),

@@ -17,6 +17,7 @@ let package = Package(
         .executableTarget(
             name: "APIFuzz",
             dependencies: [
+                .product(name: "FuzzSupport", package: "portolan"),
                 .product(name: "KubernetesAPI", package: "portolan"),
                 .product(name: "SPDY", package: "portolan"),
             ],
@@ -25,6 +26,7 @@ let package = Package(
             name: "DNSFuzz",
             dependencies: [
                 .product(name: "DNS", package: "portolan"),
+                .product(name: "FuzzSupport", package: "portolan"),
                 .product(name: "NetworkTypes", package: "portolan"),
             ],
             swiftSettings: settings)

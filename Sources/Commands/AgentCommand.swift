@@ -80,10 +80,17 @@ struct AgentCommand: AsyncParsableCommand {
             ?? ClientConfiguration.inCluster()
         let client = try RemoteClient(configuration, userAgent: "portolan-agent/\(name)")
         try await client.shutDownAfter {
-            let facts = try await AgentFacts.gather(
-                self, nodeName: name, client: client, logger: logger)
+            let kept = AgentFacts.kept(self)
+            let facts: AgentFacts
+            if let kept {
+                facts = kept
+            } else {
+                facts = try await AgentFacts.gather(
+                    self, nodeName: name, client: client, logger: logger)
+            }
             try await serve(
-                facts, nodeName: name, kubeProxy: kubeProxy, client: client, logger: logger)
+                facts, isKept: kept != nil, nodeName: name, kubeProxy: kubeProxy, client: client,
+                logger: logger)
         }
     }
 
@@ -120,7 +127,7 @@ struct AgentCommand: AsyncParsableCommand {
     }
 
     private func serve(
-        _ facts: AgentFacts, nodeName: String, kubeProxy: KubeProxyConfiguration?,
+        _ facts: AgentFacts, isKept: Bool, nodeName: String, kubeProxy: KubeProxyConfiguration?,
         client: RemoteClient, logger: Logger
     ) async throws {
         let link = try interface ?? LocalAddresses.link(of: facts.address)
@@ -142,6 +149,12 @@ struct AgentCommand: AsyncParsableCommand {
         let needsController = loadBalancer
         try await UntilSignal.run { group in
             agents.start(in: &group)
+            if isKept {
+                group.addTask {
+                    try await facts.confirm(
+                        self, nodeName: nodeName, client: client, logger: logger)
+                }
+            }
             if needsController {
                 group.addTask { await election.run { await controller.run() } }
             }

@@ -4,30 +4,25 @@ import KubernetesAPI
 import Logging
 import NetworkTypes
 
-/// What an agent has to know of its cluster before it can begin. It is kept on disk: after a
-/// restart the node's Services go on though the API server is away.
+/// What an agent has to know of its cluster before it can begin. It is kept on disk: a process that
+/// starts anew goes on with it at once, whether the API server is there or not, and asks afterwards.
 struct AgentFacts: Hashable, Sendable {
     var address: IPAddress
     var serviceCIDRs: [Prefix]
     /// nil where the agent answers no DNS.
     var clusterDNS: IPAddress?
 
-    /// How long the API server is waited for before what was kept is used.
-    private static let patience = Duration.seconds(3)
-
     /// Takes what the command line says, and asks for the rest until it is there.
     /// - Throws: `CommandFailure` where the API server's answer makes it impossible to begin.
     static func gather(
         _ command: AgentCommand, nodeName: String, client: any KubernetesClient, logger: Logger
     ) async throws -> AgentFacts {
-        let path = "\(command.dataDir)/agent.json"
         let backoff = Backoff()
-        let start = ContinuousClock.now
         var attempt = 0
         while true {
             do {
                 let facts = try await ask(command, nodeName: nodeName, client: client)
-                try FileSystem.writePrivate(path, Array(facts.json.serializedText.utf8))
+                try facts.write(command)
                 return facts
             } catch let failure as CommandFailure {
                 throw failure
@@ -36,17 +31,53 @@ struct AgentFacts: Hashable, Sendable {
                     "the API server refuses the agent: \(error.message); apply the roles of "
                         + "packaging/portolan-agent.yaml")
             } catch {
-                if ContinuousClock.now - start > patience, let kept = read(path, command) {
-                    logger.warning(
-                        "the API server is away: going on with what was known of the cluster",
-                        metadata: ["error": "\(error)"])
-                    return kept
-                }
                 attempt += 1
                 logger.warning("waiting for the API server", metadata: ["error": "\(error)"])
                 try await Task.sleep(for: backoff.pause(attempt: attempt))
             }
         }
+    }
+
+    /// What was kept, with what the command line says now; nil where that is not enough, or is of
+    /// another address than this machine has now.
+    static func kept(_ command: AgentCommand) -> AgentFacts? {
+        guard let facts = read(path(command), command),
+            (try? LocalAddresses.link(of: facts.address)) != nil
+        else { return nil }
+        return facts
+    }
+
+    /// Asks until the API server has said whether what the agent goes on with is still so. What is
+    /// refused, or not there any more, is a warning: the node's Services go on meanwhile.
+    /// - Throws: `CommandFailure` where it is not: the next start has what is so now.
+    func confirm(
+        _ command: AgentCommand, nodeName: String, client: any KubernetesClient, logger: Logger
+    ) async throws {
+        let backoff = Backoff()
+        var attempt = 0
+        while true {
+            do {
+                let facts = try await Self.ask(command, nodeName: nodeName, client: client)
+                guard facts != self else { return }
+                try facts.write(command)
+                throw Changed(was: self, is: facts)
+            } catch let change as Changed {
+                throw CommandFailure(
+                    "the cluster is not as it was: \(change.was.json.serializedText) is now "
+                        + "\(change.is.json.serializedText); start again")
+            } catch {
+                attempt += 1
+                logger.warning(
+                    "going on with what was known of the cluster",
+                    metadata: ["error": "\(error)"])
+                try await Task.sleep(for: backoff.pause(attempt: attempt))
+            }
+        }
+    }
+
+    private struct Changed: Error {
+        let was: AgentFacts
+        let `is`: AgentFacts
     }
 
     private static func ask(
@@ -119,6 +150,12 @@ struct AgentFacts: Hashable, Sendable {
 
     // MARK: - On disk
 
+    private static func path(_ command: AgentCommand) -> String { "\(command.dataDir)/agent.json" }
+
+    private func write(_ command: AgentCommand) throws {
+        try FileSystem.writePrivate(Self.path(command), Array(json.serializedText.utf8))
+    }
+
     private var json: JSONValue {
         var json: JSONValue = [
             "address": .string("\(address)"),
@@ -128,7 +165,6 @@ struct AgentFacts: Hashable, Sendable {
         return json
     }
 
-    /// What was kept, with what the command line says now; nil where that is not enough.
     private static func read(_ path: String, _ command: AgentCommand) -> AgentFacts? {
         guard let bytes = FileSystem.read(path), let json = try? JSONValue(parsing: bytes),
             let address = command.address ?? json["address"]?.string.flatMap({ IPAddress($0) })

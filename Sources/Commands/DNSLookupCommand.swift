@@ -112,7 +112,9 @@ struct LookupSource: Sendable {
         }
         return try LookupSource(
             corefile: corefile, clusterDomain: clusterDomain,
-            namespaces: try await namespaces.map { ObjectMeta(json: $0).name },
+            namespaces: Dictionary(
+                try await namespaces.map { ObjectMeta(json: $0) }.map { ($0.name, $0.labels) },
+                uniquingKeysWith: { first, _ in first }),
             services: try await services.map(Service.init(json:)),
             slices: try await slices.map(EndpointSlice.init(json:)), pods: decodedPods,
             namespace: namespace, pod: pod)
@@ -131,8 +133,8 @@ struct LookupSource: Sendable {
     }
 
     init(
-        corefile: String?, clusterDomain: String, namespaces: [String], services: [Service],
-        slices: [EndpointSlice], pods: [Pod], namespace: String, pod: Pod?
+        corefile: String?, clusterDomain: String, namespaces: [String: [String: String]],
+        services: [Service], slices: [EndpointSlice], pods: [Pod], namespace: String, pod: Pod?
     ) throws {
         let domain = DNSName(clusterDomain) ?? .root
         var settings = ClusterSettings(domain: domain)
@@ -146,8 +148,16 @@ struct LookupSource: Sendable {
             }
         }
         cluster = LookupExplanation.Cluster(
-            settings: settings, namespaces: Set(namespaces), services: services, slices: slices,
+            settings: settings, namespaces: namespaces, services: services, slices: slices,
             pods: pods)
+        let shown = Set(cluster.services.map(\.key))
+        let hidden = services.map { ServiceKey($0.key) }.filter { !shown.contains($0) }
+        if !hidden.isEmpty {
+            let names = hidden.map(\.description).sorted().prefix(10).joined(separator: ", ")
+            remarks.append(
+                "options of kubernetes in the coredns ConfigMap leave out \(hidden.count) Services: "
+                    + names)
+        }
         resolver = LookupExplanation.Resolver(namespace: namespace, zone: settings.domain)
         if let pod { resolver = Self.resolver(of: pod, services, settings) }
     }

@@ -42,21 +42,23 @@ struct NodeAgents: Sendable {
     private let dns: DNSAgent?
     private let speaker: SpeakerAgent?
 
-    /// Makes the agents; the speaker's sockets are opened at once.
+    /// Makes the agents. DNS answers at once where it has a snapshot, before anything else takes
+    /// time; the speaker's sockets are opened, too.
     init(
         _ settings: Settings, client: any KubernetesClient, cache: ClusterCache, logger: Logger
     ) throws {
         self.cache = cache
         let roles = settings.roles
-        proxy =
-            roles.contains(.proxy)
-            ? ProxyAgent(
-                client: client, configuration: Self.proxy(settings), cache: cache, logger: logger)
-            : nil
         dns =
             roles.contains(.dns)
             ? DNSAgent(
                 client: client, configuration: Self.dns(settings), cache: cache, logger: logger)
+            : nil
+        try dns?.answerFromSnapshot()
+        proxy =
+            roles.contains(.proxy)
+            ? ProxyAgent(
+                client: client, configuration: Self.proxy(settings), cache: cache, logger: logger)
             : nil
         speaker =
             roles.contains(.speaker)

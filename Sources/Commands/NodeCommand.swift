@@ -77,22 +77,13 @@ struct NodeCommand: AsyncParsableCommand {
         let logger = Logging.logger("portolan.node")
         let client = try RemoteClient(
             try agent.clientConfiguration(), userAgent: "portolan-node/\(agent.nodeName)")
-        var configuration = NodeAgent.Configuration(
-            nodeName: agent.nodeName, namePrefix: clusterName, dataDirectory: agent.dataDir,
-            lanAddress: agent.address, podCIDR: nodePodCidr, clusterPodCIDR: agent.podCidr,
-            clusterDNS: agent.clusterDns, clusterDomain: agent.clusterDomain,
-            executablePath: Executable.path)
-        configuration.imageDirectory = imageDirectory
-        configuration.serverCertificatePath = serverCertificate
-        configuration.serverKeyPath = serverKey
-        configuration.clientAuthorityPath = clientAuthority
         let cache = ClusterCache(client: client, logger: logger)
-        let runtime = NodeAgent(
-            client: client, configuration: configuration, cache: cache, logger: logger)
         try await client.shutDownAfter {
             let agents = try NodeAgents(
                 agent.settings(tableName: clusterName), client: client, cache: cache,
                 logger: logger)
+            let runtime = NodeAgent(
+                client: client, configuration: runtimeConfiguration, cache: cache, logger: logger)
             try await UntilSignal.run { group in
                 group.addTask { try await runtime.run() }
                 agents.start(in: &group)
@@ -103,6 +94,19 @@ struct NodeCommand: AsyncParsableCommand {
                 }
             }
         }
+    }
+
+    private var runtimeConfiguration: NodeAgent.Configuration {
+        var configuration = NodeAgent.Configuration(
+            nodeName: agent.nodeName, namePrefix: clusterName, dataDirectory: agent.dataDir,
+            lanAddress: agent.address, podCIDR: nodePodCidr, clusterPodCIDR: agent.podCidr,
+            clusterDNS: agent.clusterDns, clusterDomain: agent.clusterDomain,
+            executablePath: Executable.path)
+        configuration.imageDirectory = imageDirectory
+        configuration.serverCertificatePath = serverCertificate
+        configuration.serverKeyPath = serverKey
+        configuration.clientAuthorityPath = clientAuthority
+        return configuration
     }
 }
 

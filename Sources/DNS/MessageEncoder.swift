@@ -101,4 +101,19 @@ extension DNSMessage {
         }
         return message
     }
+
+    /// The message with a Padding option (RFC 7830) that makes it as long as a multiple of `block`
+    /// octets; itself where it has no OPT.
+    public func padded(toMultipleOf block: Int) -> DNSMessage {
+        guard let index = additionals.firstIndex(where: { $0.type == .opt }) else { return self }
+        let count = MessageEncoder.encode(self).count + 4
+        var message = self
+        var option: [UInt8] = []
+        let padding = (count + block - 1) / block * block - count
+        option.append16(EDNSOption.padding)
+        option.append16(UInt16(truncatingIfNeeded: padding))
+        option += Array(repeating: 0, count: padding)
+        message.additionals[index].data += option
+        return message
+    }
 }

@@ -26,6 +26,8 @@ public struct ParsedQuery {
     public var cookieLength = 0
     /// Whether the client asked for the server's name (RFC 5001).
     public var wantsServerID = false
+    /// Whether the query was padded, and so wants its answer padded (RFC 7830).
+    public var wantsPadding = false
 
     /// An empty query, to be filled by `parse`.
     public init() {}
@@ -131,6 +133,8 @@ public struct QueryParser: Sendable {
                 query.cookieLength = length
             case EDNSOption.serverID:
                 query.wantsServerID = true
+            case EDNSOption.padding:
+                query.wantsPadding = true
             default:
                 break
             }
@@ -160,6 +164,16 @@ public enum EDNSOption {
     public static let serverID: UInt16 = 3
     /// DNS cookie (RFC 7873).
     public static let cookie: UInt16 = 10
+    /// Padding (RFC 7830).
+    public static let padding: UInt16 = 12
     /// Extended DNS error (RFC 8914).
     public static let extendedError: UInt16 = 15
+}
+
+/// How far messages over encrypted transports are filled up (RFC 8467, 4.1).
+public enum Padding {
+    /// Queries, in octets.
+    public static let queryBlock = 128
+    /// Answers, in octets.
+    public static let responseBlock = 468
 }

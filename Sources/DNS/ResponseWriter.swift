@@ -179,8 +179,21 @@ public struct ResponseWriter {
                 length += 1
             }
         }
+        if edns.isPadded { appendPadding() }
         output.store16(UInt16(length - lengthPlace - 2), at: lengthPlace)
         add(1, at: 10)
+    }
+
+    /// Fills the message up to whole blocks; the longest messages get what room there is.
+    private mutating func appendPadding() {
+        let block = Padding.responseBlock
+        let wanted = (length + 4 + block - 1) / block * block
+        let count = min(wanted, WireSize.largestMessage) - length - 4
+        guard count >= 0 else { return }
+        output.store16(EDNSOption.padding, at: length)
+        output.store16(UInt16(count), at: length + 2)
+        memset(output + length + 4, 0, count)
+        length += 4 + count
     }
 
     @inline(__always)
@@ -198,17 +211,21 @@ public struct ResponseOPT {
     public var cookie: (UInt64, UInt64, UInt64)?
     /// The server's name for NSID; nil leaves the option out.
     public var serverID: String?
+    /// Whether the message is filled up to a multiple of `Padding.responseBlock`.
+    public var isPadded: Bool
 
     /// Makes an OPT's content.
     public init(
-        dnssecOK: Bool, cookie: (UInt64, UInt64, UInt64)? = nil, serverID: String? = nil
+        dnssecOK: Bool, cookie: (UInt64, UInt64, UInt64)? = nil, serverID: String? = nil,
+        isPadded: Bool = false
     ) {
         self.dnssecOK = dnssecOK
         self.cookie = cookie
         self.serverID = serverID
+        self.isPadded = isPadded
     }
 
-    /// The octets that `appendOPT` will take.
+    /// The octets that `appendOPT` will take, padding left out: that takes what room there is.
     @inline(__always)
     public var size: Int {
         WireSize.emptyOPT + (cookie == nil ? 0 : 28)

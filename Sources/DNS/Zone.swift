@@ -15,16 +15,19 @@ public enum PodRecordMode: String, Sendable {
 public struct ZoneConfiguration: Sendable {
     /// The cluster domain.
     public var name: DNSName
+    /// Further domains under which the same names are answered; PTR records lead to `name` alone.
+    public var furtherNames: [DNSName]
+    /// The reverse zones that are this server's: their names have PTR records, and are denied where
+    /// nothing here holds them.
+    public var reverseZones: [DNSName]
     /// The TTL of every record but dns-version's, and of negative answers.
     public var timeToLiveSeconds: UInt32
     /// The addresses that `ns.dns.<zone>` has: the DNS Service's.
     public var serverAddresses: [IPAddress]
     /// How pod records are answered.
     public var podRecords: PodRecordMode
-    /// Whether reverse names that nothing here holds are asked upstream.
-    public var reverseFallsThrough: Bool
-    /// Whether names in the zone that do not exist are asked upstream.
-    public var zoneFallsThrough: Bool
+    /// Zones whose names are asked upstream where nothing here holds them, in place of a denial.
+    public var fallthroughZones: [DNSName]
     /// The SOA's first serial; seconds since 1970 keep it rising over restarts.
     public var serial: UInt32
     /// The secret of the name hash.
@@ -32,18 +35,32 @@ public struct ZoneConfiguration: Sendable {
 
     /// Makes a configuration; the defaults are those of a kubeadm cluster's Corefile.
     public init(
-        name: DNSName, timeToLiveSeconds: UInt32 = 30, serverAddresses: [IPAddress] = [],
-        podRecords: PodRecordMode = .insecure, reverseFallsThrough: Bool = true,
-        zoneFallsThrough: Bool = false, serial: UInt32 = 1, hashSeed: UInt64 = NameHash.process.seed
+        name: DNSName, furtherNames: [DNSName] = [],
+        reverseZones: [DNSName] = [.inAddrArpa, .ip6Arpa], timeToLiveSeconds: UInt32 = 30,
+        serverAddresses: [IPAddress] = [], podRecords: PodRecordMode = .insecure,
+        fallthroughZones: [DNSName] = [.inAddrArpa, .ip6Arpa], serial: UInt32 = 1,
+        hashSeed: UInt64 = NameHash.process.seed
     ) {
         self.name = name.lowercased
+        self.furtherNames = furtherNames.map(\.lowercased).filter { $0 != name }
+        self.reverseZones = reverseZones.map(\.lowercased)
         self.timeToLiveSeconds = timeToLiveSeconds
         self.serverAddresses = serverAddresses
         self.podRecords = podRecords
-        self.reverseFallsThrough = reverseFallsThrough
-        self.zoneFallsThrough = zoneFallsThrough
+        self.fallthroughZones = fallthroughZones.map(\.lowercased)
         self.serial = serial
         self.hashSeed = hashSeed
+    }
+
+    /// Every cluster domain, the one that PTR records lead to first.
+    var names: [DNSName] { [name] + furtherNames }
+
+    /// Whether the address's reverse name is in one of the reverse zones.
+    func answersReverse(_ address: IPAddress) -> Bool {
+        // Both zones whole is the rule, and Services with many endpoints ask for each of them.
+        if reverseZones == [.inAddrArpa, .ip6Arpa] { return true }
+        let name = DNSName(reverse: address)
+        return reverseZones.contains { name.isWithin($0) }
     }
 }
 
@@ -71,6 +88,8 @@ public final class Zone: @unchecked Sendable {
         var namespaces: [String: NamespaceState] = [:]
         var pods: [ServiceKey: [DNSName]] = [:]
         var podNameCounts: [DNSName: Int] = [:]
+        /// Names of pods that a snapshot brought, until `retainListedPods`.
+        var restoredPodNames: Set<DNSName> = []
         /// What a snapshot brought and nobody has needed yet: whose names are whose.
         var unread: UnreadServices?
     }
@@ -100,7 +119,9 @@ public final class Zone: @unchecked Sendable {
         self.table = table
         shards = table.shards
         serial = Atomic(configuration.serial)
-        state.withLock { _ in insertFurniture() }
+        state.withLock { _ in
+            for zone in configuration.names { insertFurniture(of: zone) }
+        }
     }
 
     /// How many names the zone has.
@@ -121,16 +142,13 @@ public final class Zone: @unchecked Sendable {
     /// - Returns: the number of names that changed.
     @discardableResult
     public func apply(_ key: ServiceKey, _ input: ServiceRecordInput?) -> Int {
-        let records = input.map {
-            ServiceRecords(
-                $0, zone: configuration.name, timeToLiveSeconds: configuration.timeToLiveSeconds)
-        }
+        let (names, reverse) = input.map(render) ?? ([], [])
         return state.withLock { state in
             readServices(&state)
             if input == nil, state.numbers[key] == nil { return 0 }
             let number = number(of: key, &state)
-            var changes = replaceNames(records?.names ?? [], number, &state)
-            changes += replaceReverse(records?.reverse ?? [], number, &state)
+            var changes = replaceNames(names, number, &state)
+            changes += replaceReverse(reverse, number, &state)
             if input == nil {
                 state.numbers[key] = nil
                 state.owned[number] = nil
@@ -151,16 +169,32 @@ public final class Zone: @unchecked Sendable {
         }
     }
 
+    /// A Service's names below each of the zone's domains, and its reverse names.
+    private func render(_ input: ServiceRecordInput) -> ([NameRecords], [ReverseRecord]) {
+        let seconds = configuration.timeToLiveSeconds
+        let first = ServiceRecords(
+            input, zone: configuration.name, timeToLiveSeconds: seconds)
+        var names = first.names
+        for zone in configuration.furtherNames {
+            names += ServiceRecords(input, zone: zone, timeToLiveSeconds: seconds).names
+        }
+        return (names, first.reverse.filter { configuration.answersReverse($0.address) })
+    }
+
     /// Puts a pod's addresses, for verified pod records; an empty list takes the pod away.
     public func applyPod(_ key: ServiceKey, addresses: [IPAddress]) {
         state.withLock { state in
-            let names = addresses.compactMap {
-                DNSName(
-                    labels: [ServiceRecords.dashed($0), key.namespace, "pod"],
-                    parent: configuration.name)?.lowercased
+            readServices(&state)
+            let wanted = addresses.flatMap { address in
+                configuration.names.compactMap { zone in
+                    DNSName(
+                        labels: [ServiceRecords.dashed(address), key.namespace, "pod"],
+                        parent: zone
+                    ).map { (name: $0.lowercased, address: address) }
+                }
             }
             let old = state.pods[key] ?? []
-            for (name, address) in zip(names, addresses) where !old.contains(name) {
+            for (name, address) in wanted where !old.contains(name) {
                 state.podNameCounts[name, default: 0] += 1
                 let set = RecordSet(
                     type: address.family == .ipv4 ? .a : .aaaa,
@@ -168,12 +202,25 @@ public final class Zone: @unchecked Sendable {
                     data: [address.networkBytes])
                 put(NameRecords(name: name, flags: .pod, sets: [set]), owner: 0)
             }
+            let names = wanted.map(\.name)
             for name in old where !names.contains(name) {
                 let count = (state.podNameCounts[name] ?? 1) - 1
                 state.podNameCounts[name] = count > 0 ? count : nil
                 if count <= 0, let block = table.find(name.wire) { table.remove(block) }
             }
             state.pods[key] = names.isEmpty ? nil : names
+            table.epochs.reclaim()
+        }
+    }
+
+    /// Takes away pods that a snapshot remembered and a complete list no longer has.
+    public func retainListedPods() {
+        state.withLock { state in
+            readServices(&state)
+            for name in state.restoredPodNames where state.podNameCounts[name] == nil {
+                if let block = table.find(name.wire) { table.remove(block) }
+            }
+            state.restoredPodNames = []
             table.epochs.reclaim()
         }
     }
@@ -346,20 +393,19 @@ public final class Zone: @unchecked Sendable {
         change(&entry)
         let exists = entry.isDeclared || entry.serviceCount > 0
         state.namespaces[name] = exists ? entry : nil
-        for branch in ["svc", "pod"] {
-            guard let owner = DNSName(labels: [name, branch], parent: configuration.name) else {
-                continue
-            }
-            if exists {
-                put(NameRecords(name: owner, flags: .furniture), owner: 0)
-            } else if let block = table.find(owner.lowercased.wire) {
-                table.remove(block)
+        for zone in configuration.names {
+            for branch in ["svc", "pod"] {
+                guard let owner = DNSName(labels: [name, branch], parent: zone) else { continue }
+                if exists {
+                    put(NameRecords(name: owner, flags: .furniture), owner: 0)
+                } else if let block = table.find(owner.lowercased.wire) {
+                    table.remove(block)
+                }
             }
         }
     }
 
-    private func insertFurniture() {
-        let zone = configuration.name
+    private func insertFurniture(of zone: DNSName) {
         func below(_ labels: String...) -> DNSName { DNSName(labels: labels, parent: zone) ?? zone }
         let server = below("ns", "dns")
         let ttl = configuration.timeToLiveSeconds

@@ -39,7 +39,7 @@ extension Zone {
             write(set, of: block, rotation, &writer)
             return .answered(.noError)
         }
-        return answerOther(block, query, message, authoritative, &writer)
+        return answerOther(block, query, message, lowercased, authoritative, &writer)
     }
 
     @inline(__always)
@@ -91,8 +91,10 @@ extension Zone {
     /// A name that exists, without records of the type asked for.
     private func answerOther(
         _ block: NameBlock, _ query: ParsedQuery, _ message: UnsafePointer<UInt8>,
-        _ flags: UInt16, _ writer: inout ResponseWriter
+        _ lowercased: UnsafePointer<UInt8>, _ flags: UInt16, _ writer: inout ResponseWriter
     ) -> ZoneOutcome {
+        let suffix = zoneLength(lowercased, query.nameLength)
+        guard suffix > 0 else { return .outside }
         let type = RecordType(rawValue: query.type)
         if type == .axfr || type == .ixfr {
             writer.begin(query, message, code: .refused, setting: flags & ~0x0400)
@@ -108,24 +110,30 @@ extension Zone {
             write(block.set(0), of: block, 0, &writer)
             return .alias
         }
-        let isApex =
-            query.nameLength == configuration.name.wire.count
-            && block.flags.contains(.furniture)
-        let suffix = block.flags.contains(.reverse) ? reverseSuffix(query) : apexLength
         writer.appendSOA(
             zoneOffset: WireSize.header + query.nameLength - suffix,
             serial: serial.load(ordering: .relaxed), timeToLiveSeconds: ttl,
-            asAnswer: isApex && type == .soa)
+            asAnswer: suffix == query.nameLength && type == .soa)
         return .answered(.noError)
     }
 
-    /// The octets of the cluster domain.
-    private var apexLength: Int { configuration.name.wire.count }
+    /// The octets of the zone that the lower-case name is in, the longest where several would do;
+    /// 0 where it is in none.
+    private func zoneLength(_ name: UnsafePointer<UInt8>, _ length: Int) -> Int {
+        var longest = clusterLength(name, length)
+        for zone in configuration.reverseZones where zone.wire.count > longest {
+            if ends(name, length, zone) { longest = zone.wire.count }
+        }
+        return longest
+    }
 
-    /// The octets of `in-addr.arpa` or `ip6.arpa`; no reverse name of IPv4 is as long as those of
-    /// IPv6, which have 73.
-    private func reverseSuffix(_ query: ParsedQuery) -> Int {
-        query.nameLength > 60 ? DNSName.ip6Arpa.wire.count : DNSName.inAddrArpa.wire.count
+    /// The octets of the cluster domain that the lower-case name is in; 0 where it is in none.
+    private func clusterLength(_ name: UnsafePointer<UInt8>, _ length: Int) -> Int {
+        var longest = ends(name, length, configuration.name) ? configuration.name.wire.count : 0
+        for zone in configuration.furtherNames where zone.wire.count > longest {
+            if ends(name, length, zone) { longest = zone.wire.count }
+        }
+        return longest
     }
 
     // MARK: - Names that are not in the table
@@ -134,25 +142,18 @@ extension Zone {
         _ query: ParsedQuery, _ message: UnsafePointer<UInt8>,
         _ lowercased: UnsafePointer<UInt8>, _ flags: UInt16, _ writer: inout ResponseWriter
     ) -> ZoneOutcome {
-        let suffix: Int
-        if ends(lowercased, query.nameLength, configuration.name) {
-            if configuration.podRecords == .insecure,
-                answerPod(query, message, lowercased, flags, &writer)
-            {
+        if configuration.podRecords == .insecure {
+            let domain = clusterLength(lowercased, query.nameLength)
+            if domain > 0, answerPod(query, message, lowercased, domain, flags, &writer) {
                 return .answered(.noError)
             }
-            guard !configuration.zoneFallsThrough else { return .outside }
-            suffix = apexLength
-        } else if !configuration.reverseFallsThrough,
-            ends(lowercased, query.nameLength, .inAddrArpa)
-                || ends(lowercased, query.nameLength, .ip6Arpa)
-        {
-            suffix =
-                ends(lowercased, query.nameLength, .ip6Arpa)
-                ? DNSName.ip6Arpa.wire.count : DNSName.inAddrArpa.wire.count
-        } else {
-            return .outside
         }
+        let suffix = zoneLength(lowercased, query.nameLength)
+        guard suffix > 0,
+            !configuration.fallthroughZones.contains(where: {
+                ends(lowercased, query.nameLength, $0)
+            })
+        else { return .outside }
         let authoritative = flags | HeaderFlags.authoritative
         let type = RecordType(rawValue: query.type)
         if type == .axfr || type == .ixfr {
@@ -168,10 +169,11 @@ extension Zone {
     }
 
     /// Answers `a-b-c-d.<namespace>.pod.<zone>` with the address that the label spells, where the
-    /// namespace exists.
+    /// namespace exists. The zone's name has `apexLength` octets.
     private func answerPod(
         _ query: ParsedQuery, _ message: UnsafePointer<UInt8>,
-        _ lowercased: UnsafePointer<UInt8>, _ flags: UInt16, _ writer: inout ResponseWriter
+        _ lowercased: UnsafePointer<UInt8>, _ apexLength: Int, _ flags: UInt16,
+        _ writer: inout ResponseWriter
     ) -> Bool {
         let labelLength = Int(lowercased[0])
         let parentStart = labelLength + 1

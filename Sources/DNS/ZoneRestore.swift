@@ -26,11 +26,11 @@ extension Zone {
         else { throw .corrupt }
         var reader = SnapshotReader(
             bytes: UnsafeRawBufferPointer(rebasing: bytes.dropLast(8)), offset: 8)
-        guard let seed = reader.number(), let ttl = reader.number(), let name = reader.data(),
-            let namespaces = reader.namespaces()
+        guard let seed = reader.number(), let ttl = reader.number(), let hasPods = reader.number(),
+            let zones = reader.data(), let namespaces = reader.namespaces()
         else { throw .corrupt }
         guard ttl == UInt64(configuration.timeToLiveSeconds),
-            DNSName(wire: Array(name)) == configuration.name
+            zones.elementsEqual(configuration.zoneWires)
         else { throw .otherZone }
         var shards: [NameTable.RestoredShard] = []
         for index in 0..<NameTable.shardCount {
@@ -44,6 +44,8 @@ extension Zone {
             nameHash: NameHash(seed: seed), restored: shards, snapshot: memory)
         let zone = Zone(configuration: fresh, table: table)
         zone.adopt(namespaces, UnreadServices(memory: memory, offset: reader.offset))
+        // Pods of a configuration that verified them, which this one does not.
+        if hasPods != 0, configuration.podRecords != .verified { zone.retainListedPods() }
         return zone
     }
 
@@ -117,6 +119,8 @@ extension Zone {
         table.forEachBlock { block in
             if block.flags.contains(.reverse) {
                 Self.readReverse(block, &owned, &orphanAddresses)
+            } else if block.flags.contains(.pod) {
+                state.restoredPodNames.insert(DNSName(unchecked: block.name))
             } else if block.owner != 0, !owned.add(block, to: block.owner) {
                 orphans.append(block)
             }

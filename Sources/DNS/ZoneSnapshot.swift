@@ -23,14 +23,14 @@ public enum SnapshotError: Error, Equatable, Sendable, CustomStringConvertible {
 /// they were read: nothing is hashed, copied or inserted at start.
 ///
 /// Sections in order, each filled up with zeros to a multiple of 32 octets: head (magic, hash
-/// seed, TTL, zone name, namespaces), the 64 shards (octets of the section u64, live names u64,
+/// seed, TTL, whether pods are in it, names of cluster domains and reverse zones, namespaces), the 64 shards (octets of the section u64, live names u64,
 /// capacity u64, unused u64, slots u64 each, blocks at multiples of 8), the Services with their
 /// numbers. The last 8 octets are the checksum. A slot holds its block's offset in the file where
 /// in memory it holds the address. Numbers are in the order of the machine that wrote it.
 ///
 /// The seed of the name hash is kept in the file, which only root may read.
 extension Zone {
-    static let snapshotMagic: [UInt8] = Array("PDNSZ002".utf8)
+    static let snapshotMagic: [UInt8] = Array("PDNSZ003".utf8)
 
     /// Gives the zone as bytes to `sink`, section by section. Taken shard by shard, so that
     /// changes wait for no more than one shard and no more than one is in memory twice.
@@ -70,7 +70,8 @@ extension Zone {
         var head = SnapshotWriter(bytes: Self.snapshotMagic)
         head.append(configuration.hashSeed)
         head.append(UInt64(configuration.timeToLiveSeconds))
-        head.append(configuration.name.wire)
+        head.append(UInt64(configuration.podRecords == .verified ? 1 : 0))
+        head.append(configuration.zoneWires)
         let namespaces = state.withLock { $0.namespaces }
         head.append(UInt64(namespaces.count))
         for (name, entry) in namespaces {
@@ -85,7 +86,7 @@ extension Zone {
         var blocks: [NameBlock] = []
         table.forEachBlock(inShard: shard) { block in
             let flags = block.flags
-            if !flags.contains(.furniture), !flags.contains(.pod) { blocks.append(block) }
+            if !flags.contains(.furniture) { blocks.append(block) }
         }
         // Room for the zone's furniture and for some changes before the shard must grow.
         var capacity = 16
@@ -125,6 +126,12 @@ extension Zone {
         }
         return section
     }
+}
+
+extension ZoneConfiguration {
+    /// The names of the cluster domains, an empty label, and those of the reverse zones. A name ends
+    /// in the root's label, so each list of names has bytes of its own.
+    var zoneWires: [UInt8] { names.flatMap(\.wire) + [0] + reverseZones.flatMap(\.wire) }
 }
 
 /// Appends numbers and length-prefixed bytes, in the machine's order.

@@ -6,14 +6,20 @@ public import NetworkTypes
 public struct ClusterSettings: Sendable {
     /// The cluster domain.
     public var domain: DNSName
+    /// Further domains of the kubernetes plugin, under which the same names are answered.
+    public var furtherDomains: [DNSName] = []
+    /// The reverse zones of the kubernetes plugin.
+    public var reverseZones: [DNSName] = [.inAddrArpa, .ip6Arpa]
     /// `ttl` of the kubernetes plugin.
     public var timeToLiveSeconds: UInt32 = 30
     /// `pods` of the kubernetes plugin.
     public var podRecords: PodRecordMode = .insecure
-    /// Whether `fallthrough` names the reverse zones.
-    public var reverseFallsThrough = true
-    /// Whether `fallthrough` names the cluster domain, or stands alone.
-    public var zoneFallsThrough = false
+    /// The zones of the kubernetes plugin's `fallthrough`; the root where it stands alone.
+    public var fallthroughZones: [DNSName] = [.inAddrArpa, .ip6Arpa]
+    /// The kubernetes plugin's options on what has records.
+    public var records = RecordRules()
+    /// Whether a kubernetes plugin has been read.
+    var hasKubernetes = false
     /// One a server block that forwards or has hosts.
     public var routes: [ForwardRoute]
     /// `max_concurrent` of forward.
@@ -47,15 +53,15 @@ public struct ClusterSettings: Sendable {
         guard !file.servers.isEmpty else {
             throw CorefileError(line: 1, message: "there is no server block")
         }
-        reverseFallsThrough = false
         for server in file.servers { try readServer(server) }
     }
 
     /// Whether a zone made for `other` would answer the same.
     func hasSameZone(as other: ClusterSettings) -> Bool {
-        domain == other.domain && timeToLiveSeconds == other.timeToLiveSeconds
-            && podRecords == other.podRecords && reverseFallsThrough == other.reverseFallsThrough
-            && zoneFallsThrough == other.zoneFallsThrough
+        domain == other.domain && furtherDomains == other.furtherDomains
+            && reverseZones == other.reverseZones && records == other.records
+            && timeToLiveSeconds == other.timeToLiveSeconds && podRecords == other.podRecords
+            && fallthroughZones == other.fallthroughZones
     }
 
     mutating func warn(_ directive: Corefile.Directive, _ text: String) {
@@ -65,8 +71,9 @@ public struct ClusterSettings: Sendable {
     // MARK: - Server blocks
 
     private mutating func readServer(_ server: Corefile.Directive) throws(CorefileError) {
+        // What the whole block has, and where each `forward` of it leads.
         var route = ForwardRoute(cache: nil)
-        var hasUpstreams = false
+        var forwards: [ForwardRoute] = []
         let isTLS = server.words.contains { readTLSKey($0) }
         if isTLS, !server.block.contains(where: { $0.name == "tls" }) {
             throw CorefileError(
@@ -74,10 +81,11 @@ public struct ClusterSettings: Sendable {
         }
         for plugin in server.block {
             switch plugin.name {
-            case "kubernetes": try readKubernetes(plugin)
+            case "kubernetes": try readKubernetes(plugin, in: server)
             case "forward":
-                try readForward(plugin, &route)
-                hasUpstreams = true
+                var forward = ForwardRoute()
+                try readForward(plugin, &forward)
+                forwards.append(forward)
             case "cache": route.cache = try readCache(plugin)
             case "hosts": try readHosts(plugin, &route)
             case "rewrite": try readRewrite(plugin, &route)
@@ -105,19 +113,43 @@ public struct ClusterSettings: Sendable {
                     message: "plugin \(plugin.name) is not supported; take it out, or keep CoreDNS")
             }
         }
-        guard hasUpstreams || !route.hosts.addresses.isEmpty || !route.rewrites.isEmpty else {
-            return
-        }
         for zone in try zones(server) {
-            // What is asked over TLS has the answers of the plain block of that zone.
-            if isTLS, routes.contains(where: { $0.suffix == zone }) { continue }
             route.suffix = zone
-            routes.append(route)
+            for fresh in Self.routes(of: route, forwards) {
+                // What is asked over TLS has the answers of the plain block of that zone.
+                if isTLS, routes.contains(where: { $0.suffix == fresh.suffix }) { continue }
+                routes.append(fresh)
+            }
         }
     }
 
+    /// The routes of a block: one for each `forward`, whose own zone may be within the block's, and
+    /// one for the block where it has hosts or rewrites and forwards less than all of its names.
+    private static func routes(
+        of block: ForwardRoute, _ forwards: [ForwardRoute]
+    ) -> [ForwardRoute] {
+        var result: [ForwardRoute] = []
+        for forward in forwards {
+            guard
+                let suffix = [forward.suffix, block.suffix].first(where: {
+                    $0.isWithin(forward.suffix) && $0.isWithin(block.suffix)
+                })
+            else { continue }
+            var route = forward
+            route.suffix = suffix
+            (route.cache, route.hosts, route.rewrites) = (block.cache, block.hosts, block.rewrites)
+            // As with CoreDNS, the first one takes the names that several could.
+            if !result.contains(where: { $0.suffix == suffix }) { result.append(route) }
+        }
+        let isWhole = result.contains { $0.suffix == block.suffix }
+        if !isWhole, !block.hosts.addresses.isEmpty || !block.rewrites.isEmpty {
+            result.append(block)
+        }
+        return result
+    }
+
     /// The zones of a block, `dns://` and ports taken off.
-    private mutating func zones(_ server: Corefile.Directive) throws(CorefileError) -> [DNSName] {
+    mutating func zones(_ server: Corefile.Directive) throws(CorefileError) -> [DNSName] {
         var result: [DNSName] = []
         for word in server.words {
             for part in word.split(separator: ",") {
@@ -129,15 +161,12 @@ public struct ClusterSettings: Sendable {
                     text.removeFirst(scheme.count)
                 }
                 if text.hasPrefix("dns://") { text.removeFirst(6) }
-                if let colon = text.lastIndex(of: ":") {
+                if Prefix(text) == nil, let colon = text.lastIndex(of: ":") {
                     let port = text[text.index(after: colon)...]
                     if port != "53", !isTLS { warn(server, "port \(port) is served on port 53") }
                     text = String(text[..<colon])
                 }
-                guard let name = DNSName(text.isEmpty ? "." : text) else {
-                    throw CorefileError(line: server.line, message: "\"\(text)\" is not a zone")
-                }
-                result.append(name)
+                result += try Self.zones(text.isEmpty ? "." : text, line: server.line)
             }
         }
         return result
@@ -156,53 +185,6 @@ public struct ClusterSettings: Sendable {
         for option in plugin.block { warn(option, "\(option.name) of bind is ignored") }
     }
 
-    private mutating func readKubernetes(_ plugin: Corefile.Directive) throws(CorefileError) {
-        let zones = try plugin.arguments.map { text throws(CorefileError) in
-            guard let name = DNSName(text) else {
-                throw CorefileError(line: plugin.line, message: "\"\(text)\" is not a zone")
-            }
-            return name
-        }
-        let forward = zones.filter { !$0.isWithin(.inAddrArpa) && !$0.isWithin(.ip6Arpa) }
-        if let first = forward.first { domain = first }
-        for other in forward.dropFirst() {
-            warn(plugin, "only one cluster domain is served; \(other) is left out")
-        }
-        // Without reverse zones, reverse names are somebody else's, so they go on.
-        reverseFallsThrough = forward.count == zones.count
-        for option in plugin.block {
-            switch option.name {
-            case "pods":
-                guard let mode = option.arguments.first.flatMap(PodRecordMode.init(rawValue:))
-                else {
-                    throw CorefileError(
-                        line: option.line, message: "pods is disabled, insecure or verified")
-                }
-                podRecords = mode
-            case "ttl": timeToLiveSeconds = try seconds(option, limit: 3600)
-            case "fallthrough":
-                let names = option.arguments.compactMap { DNSName($0) }
-                if names.isEmpty {
-                    reverseFallsThrough = true
-                    zoneFallsThrough = true
-                }
-                for name in names {
-                    if name.isWithin(.inAddrArpa) || name.isWithin(.ip6Arpa) {
-                        reverseFallsThrough = true
-                    }
-                    if domain.isWithin(name) { zoneFallsThrough = true }
-                }
-            case "upstream", "resyncperiod", "startup_timeout", "noendpoints", "ignore",
-                "endpoint_pod_names", "endpoint", "tls", "kubeconfig", "namespaces", "labels",
-                "namespace_labels", "multicluster", "apiserver_qps", "apiserver_burst":
-                warn(option, "\(option.name) of kubernetes is ignored")
-            default:
-                throw CorefileError(
-                    line: option.line, message: "kubernetes has no option \(option.name)")
-            }
-        }
-    }
-
     private mutating func readForward(
         _ plugin: Corefile.Directive, _ route: inout ForwardRoute
     ) throws(CorefileError) {
@@ -211,6 +193,8 @@ public struct ClusterSettings: Sendable {
             throw CorefileError(
                 line: plugin.line, message: "forward needs a zone and at least one server")
         }
+        guard let zone = try Self.zones(words[0], line: plugin.line).first else { return }
+        route.suffix = zone
         for text in words.dropFirst() {
             if text.hasPrefix("/") {
                 route.resolverFile = text
@@ -370,7 +354,7 @@ public struct ClusterSettings: Sendable {
         return value
     }
 
-    private func seconds(
+    func seconds(
         _ option: Corefile.Directive, limit: Int
     ) throws(CorefileError) -> UInt32 { UInt32(try number(option, 0...limit)) }
 

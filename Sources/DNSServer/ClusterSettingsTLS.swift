@@ -1,4 +1,5 @@
 import DNS
+import NetworkTypes
 
 /// What a Corefile says about TLS: `tls://` server blocks with `tls`, and `forward` to `tls://`.
 extension ClusterSettings {
@@ -39,18 +40,26 @@ extension ClusterSettings {
         return true
     }
 
-    /// One `tls://` server of `forward`; CoreDNS' `%name` after the address names its certificate.
+    /// One `tls://` server of `forward`; CoreDNS' `%name` after the address names its certificate. A
+    /// port may stand before or behind the name.
     func readTLSUpstream(
         _ text: String, _ plugin: Corefile.Directive
     ) throws(CorefileError) -> Upstream {
         let parts = text.dropFirst(6).split(separator: "%", maxSplits: 1)
-        guard let host = parts.first,
-            let address = SocketAddress(String(host), defaultPort: TLSService.port)
+        let named = parts.count > 1 ? parts[1].split(separator: ":", maxSplits: 1) : []
+        guard var host = parts.first.map(String.init) else {
+            throw CorefileError(line: plugin.line, message: "\"\(text)\" has no address")
+        }
+        if named.count > 1 {
+            let isPlainIPv6 = IPAddress(host)?.family == .ipv6
+            host = (isPlainIPv6 ? "[\(host)]" : host) + ":\(named[1])"
+        }
+        guard let address = SocketAddress(host, defaultPort: TLSService.port)
         else {
             throw CorefileError(
                 line: plugin.line, message: "\"\(text)\" is no address; names are not allowed")
         }
-        let name = parts.count > 1 ? String(parts[1]) : nil
+        let name = named.first.map(String.init)
         return Upstream(address, tls: UpstreamTLS(serverName: name))
     }
 

@@ -238,6 +238,7 @@ public final class DNSServer: Sendable {
     }
 
     var workerMetrics: [WorkerMetrics] { state.withLock { $0.workers.map(\.metrics) } }
+    var upstreamBoards: [UpstreamBoard] { state.withLock { $0.workers.map(\.upstreamBoard) } }
 
     // MARK: - Sockets and threads
 

@@ -10,6 +10,7 @@ extension DNSServer {
         writeHistograms(workers, &text)
         writeCache(workers, &text)
         writeForwarding(workers, &text)
+        writeUpstreams(upstreamBoards, &text)
         writeTLS(&text)
         programming?.write(to: &text)
         if let zone = configuration.zone {
@@ -193,6 +194,13 @@ public struct MetricsWriter: Sendable {
         sum: Double
     ) {
         begin(name, help, "histogram")
+        histogramSamples(name, labels, bounds: bounds, counts: counts, sum: sum)
+    }
+
+    /// Writes a histogram's samples for one set of labels, after `begin`.
+    mutating func histogramSamples(
+        _ name: String, _ labels: String, bounds: [Double], counts: [UInt64], sum: Double
+    ) {
         var total: UInt64 = 0
         for (bound, count) in zip(bounds, counts) {
             total += count

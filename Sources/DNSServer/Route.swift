@@ -8,15 +8,17 @@ final class Route {
     private var nextIndex = 0
     private var stamp: FileStamp?
     private var lastLookNanoseconds: UInt64 = 0
+    private let board: UpstreamBoard
 
     /// Whether lookups here are more than table, cache and forwarding.
     var changesNames: Bool {
         !configuration.rewrites.isEmpty || !configuration.hosts.addresses.isEmpty
     }
 
-    init(_ configuration: ForwardRoute) {
+    init(_ configuration: ForwardRoute, _ board: UpstreamBoard) {
         self.configuration = configuration
-        upstreams = configuration.upstreams.map(UpstreamState.init)
+        self.board = board
+        upstreams = configuration.upstreams.map { UpstreamState($0, board[$0]) }
         if let path = configuration.resolverFile { load(path) }
     }
 
@@ -36,7 +38,8 @@ final class Route {
         let known = Dictionary(
             upstreams.map { ($0.upstream, $0) }, uniquingKeysWith: { first, _ in first })
         upstreams = file.servers.prefix(Self.maximumUpstreams).map { server in
-            known[Upstream(server)] ?? UpstreamState(Upstream(server))
+            let upstream = Upstream(server)
+            return known[upstream] ?? UpstreamState(upstream, board[upstream])
         }
     }
 
@@ -70,14 +73,16 @@ final class UpstreamState {
     /// Whether a probe is on its way.
     var isProbing = false
     var nextProbeNanoseconds: UInt64 = 0
-    var answered: UInt64 = 0
-    var probeFailures: UInt64 = 0
-    var totalNanoseconds: UInt64 = 0
+    /// What is counted of it, by whichever route it is asked.
+    let metrics: UpstreamMetrics
 
     /// The time between probes of an upstream that is down; CoreDNS' `health_check`.
     static let probeIntervalNanoseconds: UInt64 = 500_000_000
 
-    init(_ upstream: Upstream) { self.upstream = upstream }
+    init(_ upstream: Upstream, _ metrics: UpstreamMetrics) {
+        self.upstream = upstream
+        self.metrics = metrics
+    }
 }
 
 /// Names a question among those that wait: equal ones are asked once.
@@ -131,9 +136,7 @@ final class Exchange {
 
     /// How often one question is sent at most.
     static let maximumAttempts = 4
-    /// How long one upstream has for an answer.
-    static let attemptNanoseconds: UInt64 = 1_000_000_000
-    /// How long all of them have; resolvers in pods wait 5 s.
+    /// After this no further upstream is asked; resolvers in pods wait 5 s.
     static let totalNanoseconds: UInt64 = 4_000_000_000
 
     /// The upstream of the current attempt.

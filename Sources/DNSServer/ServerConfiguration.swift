@@ -63,6 +63,8 @@ public struct ServerLimits: Sendable {
     public var concurrentForwards = 1000
     /// Clients that wait for one question.
     public var waitersPerQuestion = 256
+    /// How long one upstream has for an answer before the next is asked.
+    public var attemptSeconds = 1
 
     /// The defaults.
     public init() {}

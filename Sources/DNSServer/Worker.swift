@@ -7,7 +7,7 @@ import Synchronization
 /// One answering thread: its own sockets, cache, connections and waiting questions, so that no
 /// lock and no other thread is on a query's way.
 ///
-/// Safe to hand to its thread: everything but `mailbox`, `metrics` and the wake descriptor is
+/// Safe to hand to its thread: everything but `mailbox`, the metrics and the wake descriptor is
 /// touched only by the thread that runs `run`, from the moment it starts.
 final class Worker: @unchecked Sendable {
     /// What others may tell the thread.
@@ -20,6 +20,7 @@ final class Worker: @unchecked Sendable {
 
     let number: Int
     let metrics = WorkerMetrics()
+    let upstreamBoard = UpstreamBoard()
     let mailbox: Mutex<Mailbox>
     private let wakeDescriptor: Int32
     let poller: Poller

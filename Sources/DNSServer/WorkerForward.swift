@@ -60,7 +60,7 @@ extension Worker {
     func adoptRoutes(_ fresh: [ForwardRoute]) {
         let sorted = fresh.sorted { $0.suffix.labelCount > $1.suffix.labelCount }
         guard sorted != routes.map(\.configuration) else { return }
-        routes = sorted.map(Route.init)
+        routes = sorted.map { Route($0, upstreamBoard) }
         cache.removeAll()
         startLoopProbe()
     }
@@ -70,7 +70,8 @@ extension Worker {
         guard let state = exchange.current else { return }
         closeDescriptor(exchange)
         exchange.sentNanoseconds = nowNanoseconds
-        exchange.deadlineNanoseconds = nowNanoseconds + Exchange.attemptNanoseconds
+        exchange.deadlineNanoseconds =
+            nowNanoseconds + UInt64(max(1, configuration.limits.attemptSeconds)) * 1_000_000_000
         schedule(exchange.deadlineNanoseconds)
         if state.upstream.tls != nil {
             sendOverStream(index, exchange, state)
@@ -87,6 +88,7 @@ extension Worker {
             // A socket of its own gives each attempt a random port, and takes packets of no other
             // address (RFC 5452, 4.5 and 9.2).
             exchange.descriptor = try Sockets.connected(state.upstream.address, stream: false)
+            state.metrics.countFreshConnection(.udp)
         } catch {
             exchange.deadlineNanoseconds = nowNanoseconds
             schedule(nowNanoseconds)
@@ -116,6 +118,7 @@ extension Worker {
         exchange.output = [UInt8(bytes.count >> 8), UInt8(bytes.count & 255)] + bytes
         do {
             exchange.descriptor = try Sockets.connected(state.upstream.address, stream: true)
+            state.metrics.countFreshConnection(.tcp)
         } catch {
             exchange.deadlineNanoseconds = nowNanoseconds
             schedule(nowNanoseconds)
@@ -195,8 +198,10 @@ extension Worker {
         guard let state = exchange.current else { return }
         state.failures = 0
         state.isDown = false
-        state.answered += 1
-        state.totalNanoseconds += nowNanoseconds &- exchange.sentNanoseconds
+        if !exchange.isProbe {
+            state.metrics.observe(
+                message.responseCode, nanoseconds: nowNanoseconds &- exchange.sentNanoseconds)
+        }
         if message.isTruncated, exchange.step == .datagram {
             startStream(index, exchange, MessageEncoder.encode(query(for: exchange)))
             return
@@ -220,7 +225,7 @@ extension Worker {
         if let state = exchange.current {
             state.failures += 1
             let limit = exchange.route.configuration.maximumFailures
-            if exchange.isProbe { state.probeFailures += 1 }
+            if exchange.isProbe { state.metrics.countProbeFailure() }
             if limit > 0, state.failures >= limit, !state.isDown {
                 state.isDown = true
                 state.nextProbeNanoseconds = nowNanoseconds + UpstreamState.probeIntervalNanoseconds

@@ -157,6 +157,9 @@ extension Worker {
                 nowSeconds: SystemClock.unixSeconds())
         }
         if query.wantsServerID { opt.serverID = configuration.serverID }
+        if query.wantsPadding, case .connection(let index) = origin {
+            opt.isPadded = connections[index]?.isEncrypted ?? false
+        }
         return opt
     }
 

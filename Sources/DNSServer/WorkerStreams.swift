@@ -7,6 +7,8 @@ final class StreamConnection {
     let descriptor: Int32
     let peer: SocketAddress
     let generation: UInt32
+    /// Whether it comes over TLS, by somebody who encrypts.
+    let isEncrypted: Bool
     var input: [UInt8] = []
     var output: [UInt8] = []
     /// Octets of `output` that are sent.
@@ -24,9 +26,12 @@ final class StreamConnection {
     /// Answers that wait to be sent: beyond this nothing more is read.
     static let outputLimit = 256 << 10
 
-    init(_ descriptor: Int32, peer: SocketAddress, generation: UInt32, now: UInt64) {
+    init(
+        _ descriptor: Int32, peer: SocketAddress, isEncrypted: Bool, generation: UInt32, now: UInt64
+    ) {
         self.descriptor = descriptor
         self.peer = peer
+        self.isEncrypted = isEncrypted
         self.generation = generation
         lastActivityNanoseconds = now
     }
@@ -60,18 +65,21 @@ extension Worker {
                 continue
             }
             Sockets.setOption(descriptor, Int32(IPPROTO_TCP), PORTOLAN_TCP_NODELAY, 1)
-            add(descriptor, peer)
+            add(descriptor, peer, isEncrypted: false)
         }
     }
 
     /// Serves a connection that somebody else has accepted and decrypts.
-    func adopt(connection: OwnedDescriptor, peer: SocketAddress) { add(connection.take(), peer) }
+    func adopt(connection: OwnedDescriptor, peer: SocketAddress) {
+        add(connection.take(), peer, isEncrypted: true)
+    }
 
-    private func add(_ descriptor: Int32, _ peer: SocketAddress) {
+    private func add(_ descriptor: Int32, _ peer: SocketAddress, isEncrypted: Bool) {
         if connectionCount >= configuration.limits.connections { closeIdlest() }
         generation &+= 1
         let connection = StreamConnection(
-            descriptor, peer: peer, generation: generation, now: nowNanoseconds)
+            descriptor, peer: peer, isEncrypted: isEncrypted, generation: generation,
+            now: nowNanoseconds)
         let index: Int
         if let free = connections.firstIndex(where: { $0 == nil }) {
             index = free

@@ -36,7 +36,7 @@ struct LookupSourceTests {
             "metadata": ["name": "client", "namespace": .string(namespace)], "spec": spec,
         ]
         return try LookupSource(
-            corefile: corefile, clusterDomain: "cluster.local", namespaces: ["default"],
+            corefile: corefile, clusterDomain: "cluster.local", namespaces: ["default": [:]],
             services: [try Service(json: dns), try Service(json: web)],
             slices: [try EndpointSlice(json: slice)], pods: [], namespace: namespace,
             pod: try Pod(json: pod))

@@ -11,7 +11,7 @@ import Testing
 
 /// The agent from API objects to answers: informers, controller, zone, server, snapshot.
 @Suite(.offPool) struct AgentTests {
-    private static func agent(
+    static func agent(
         _ client: ScriptedClient, snapshot: String? = nil, metrics: UInt16? = nil,
         relistSeconds: Int = 1800
     ) throws -> (DNSAgent, UInt16) {
@@ -26,14 +26,14 @@ import Testing
         return (agent, port)
     }
 
-    private static func dig(_ port: UInt16, _ name: String, _ extra: String...) throws -> String {
+    static func dig(_ port: UInt16, _ name: String, _ extra: String...) throws -> String {
         try Command.run(
-            ["dig", "@127.0.0.1", "-p", "\(port)", "+short", "+time=2", "+tries=1", name] + extra
+            ["dig", "@127.0.0.1", "-p", "\(port)", "+short", "+time=25", "+tries=1", name] + extra
         ).trimmedOutput
     }
 
     /// Runs `body` while the agent runs, and waits for the agent's end.
-    private static func running(
+    static func running(
         _ agent: DNSAgent, _ body: () async throws -> Void
     ) async throws {
         let task = Task { try await agent.run() }

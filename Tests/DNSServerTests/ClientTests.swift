@@ -224,16 +224,16 @@ import Testing
             pass
         cookie = dns.edns.GenericOption(10, bytes(8))
         query = dns.message.make_query("web." + zone, "A", use_edns=0, options=[cookie])
-        answer = dns.query.udp(query, "127.0.0.1", port=port, timeout=5)
+        answer = dns.query.udp(query, "127.0.0.1", port=port, timeout=25)
         assert answer.flags & dns.flags.AA and len(answer.options[0].to_wire()) == 24
         query = dns.message.make_query("web." + zone, "A", use_edns=1)
-        assert dns.query.udp(query, "127.0.0.1", port=port, timeout=5).rcode() == dns.rcode.BADVERS
+        assert dns.query.udp(query, "127.0.0.1", port=port, timeout=25).rcode() == dns.rcode.BADVERS
         query = dns.message.make_query("big." + zone, "A")
-        assert dns.query.udp(query, "127.0.0.1", port=port, timeout=5).flags & dns.flags.TC
-        assert len(dns.query.tcp(query, "127.0.0.1", port=port, timeout=5).answer[0]) == 200
+        assert dns.query.udp(query, "127.0.0.1", port=port, timeout=25).flags & dns.flags.TC
+        assert len(dns.query.tcp(query, "127.0.0.1", port=port, timeout=25).answer[0]) == 200
         context = ssl.create_default_context(cafile=authority)
         answer = dns.query.tls(
-            query, "127.0.0.1", port=tls_port, timeout=5, ssl_context=context,
+            query, "127.0.0.1", port=tls_port, timeout=25, ssl_context=context,
             server_hostname="dns.test")
         assert len(answer.answer[0]) == 200
         print("done")

@@ -1,5 +1,6 @@
 import DNS
 import DNSServer
+import KubernetesAPI
 import NetworkTypes
 import Testing
 
@@ -36,8 +37,8 @@ import Testing
         #expect(settings.domain == DNSName("cluster.local"))
         #expect(settings.podRecords == .insecure)
         #expect(settings.timeToLiveSeconds == 30)
-        #expect(settings.reverseFallsThrough)
-        #expect(!settings.zoneFallsThrough)
+        #expect(settings.fallthroughZones == [.inAddrArpa, .ip6Arpa])
+        #expect(settings.reverseZones == [.inAddrArpa, .ip6Arpa])
         #expect(settings.routes.count == 1)
         #expect(settings.routes.first?.resolverFile == "/etc/resolv.conf")
         #expect(settings.routes.first?.cache?.maximumSeconds == 30)
@@ -83,7 +84,7 @@ import Testing
             """)
         #expect(settings.domain == DNSName("other.domain"))
         #expect(settings.podRecords == .verified)
-        #expect(settings.reverseFallsThrough, "reverse zones are not this server's")
+        #expect(settings.reverseZones.isEmpty, "reverse zones are not this server's")
         #expect(settings.logsQueries)
         #expect(settings.routes.map(\.suffix.description) == ["corp.test.", "b.test.", "."])
         let stub = try #require(settings.routes.first)
@@ -141,7 +142,73 @@ import Testing
         #expect(stub.upstreams[0].tls?.authorityPath == "/etc/dns/ca.crt")
     }
 
+    @Test func kubernetesOptions() throws {
+        let settings = try settings(
+            """
+            cluster.local other.test 10.96.0.0/15 {
+                kubernetes {
+                    endpoint https://192.0.2.1:6443
+                    namespaces shop bank
+                    labels environment in (staging, qa),app=web
+                    noendpoints
+                    endpoint_pod_names
+                    ignore empty_service
+                    fallthrough other.test
+                }
+            }
+            """)
+        #expect(settings.domain == DNSName("cluster.local"))
+        #expect(settings.furtherDomains == [try #require(DNSName("other.test"))])
+        #expect(
+            settings.reverseZones.map(\.description) == [
+                "96.10.in-addr.arpa.", "97.10.in-addr.arpa.",
+            ])
+        #expect(settings.fallthroughZones == settings.furtherDomains)
+        #expect(settings.podRecords == .disabled, "CoreDNS' own defaults")
+        #expect(settings.timeToLiveSeconds == 5)
+        let records = settings.records
+        #expect(records.namespaces == ["shop", "bank"])
+        #expect(records.labels?.description == "environment in (qa,staging),app=web")
+        #expect(!records.hasEndpoints && records.namesEndpointsAfterPods)
+        #expect(records.ignoresEmptyServices)
+        #expect(settings.warnings.count == 1)
+        #expect(
+            settings.warnings.first
+                == "line 3: endpoint of kubernetes is ignored: the API server is reached as the "
+                + "agent's command line says")
+    }
+
+    @Test func forwardsOfABlockHaveTheirOwnZones() throws {
+        let settings = try settings(
+            """
+            . {
+                forward lab.test 192.0.2.1
+                cache 20
+                forward . 192.0.2.2
+            }
+            corp.test {
+                hosts {
+                    192.0.2.9 a.corp.test
+                }
+                forward deep.corp.test tls://192.0.2.3%dns.test:8853
+                forward elsewhere.test 192.0.2.4
+            }
+            """)
+        #expect(
+            settings.routes.map(\.suffix.description)
+                == ["lab.test.", ".", "deep.corp.test.", "corp.test."])
+        #expect(
+            settings.routes.map(\.upstreams.first?.description) == [
+                "192.0.2.1:53", "192.0.2.2:53", "tls://192.0.2.3:8853", nil,
+            ])
+        #expect(settings.routes.map(\.cache?.maximumSeconds) == [20, 20, nil, nil])
+        #expect(settings.routes.map(\.hosts.addresses.count) == [0, 0, 1, 1])
+    }
+
     @Test(arguments: [
+        (". {\n kubernetes {\n  labels a in (b\n }\n}", 3),
+        (". {\n kubernetes {\n  ignore everything\n }\n}", 3),
+        (". {\n kubernetes {\n  namespaces a\n  namespace_labels b\n }\n}", 2),
         ("tls://. {\n forward . 192.0.2.1\n}", 1), ("tls://. {\n tls relative key\n}", 2),
         (". {\n forward . tls://name.test\n}", 2),
         (". {\n forward . tls://192.0.2.1 {\n  tls_servername\n }\n}", 3),

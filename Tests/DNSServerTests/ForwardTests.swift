@@ -165,6 +165,37 @@ import Testing
         #expect(fixture.server.metricsText().contains("portolan_dns_forward_mismatches_total 3"))
     }
 
+    @Test func upstreamsAreCountedUnderCoreDNSNames() throws {
+        let upstream = try Self.upstream(["www.example.test": "192.0.2.7"])
+        defer { upstream.stop() }
+        let route = try Self.route(to: upstream) { $0.cache = nil }
+        let fixture = try ServerFixture(routes: [route])
+        for name in ["www.example.test", "www.example.test", "none.example.test"] {
+            _ = try fixture.dig(name)
+        }
+        let to = "to=\"\(route.upstreams[0].address)\""
+        let duration = "coredns_proxy_request_duration_seconds"
+        let metrics = fixture.server.metricsText()
+        for line in [
+            "# TYPE \(duration) histogram\n",
+            "\(duration)_count{proxy_name=\"forward\",rcode=\"NOERROR\",\(to)} 2\n",
+            "\(duration)_bucket{proxy_name=\"forward\",rcode=\"NXDOMAIN\",\(to),le=\"+Inf\"} ",
+            "coredns_proxy_healthcheck_failures_total{proxy_name=\"forward\",\(to)} 0\n",
+            // The probe for loops may be counted as well.
+            "coredns_proxy_conn_cache_misses_total{proto=\"udp\",proxy_name=\"forward\",\(to)} ",
+        ] {
+            #expect(metrics.contains(line), "\(line) is not in\n\(metrics)")
+        }
+        // A dead one: its probes are what fails from now on.
+        upstream.stop()
+        _ = try fixture.dig("www.example.test")
+        let failures = "coredns_proxy_healthcheck_failures_total{proxy_name=\"forward\",\(to)} "
+        try eventually("a probe has failed") {
+            let text = fixture.server.metricsText()
+            return text.contains(failures) && !text.contains(failures + "0\n")
+        }
+    }
+
     @Test func hostsAndRewritesComeFirst() throws {
         var route = ForwardRoute()
         let isRead = route.hosts.add(line: ["192.0.2.1", "fixed.example.test"])

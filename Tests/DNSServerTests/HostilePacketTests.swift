@@ -1,4 +1,5 @@
 import DNS
+import FuzzSupport
 import Glibc
 import NetworkTypes
 import TestSupport
@@ -17,7 +18,7 @@ import Testing
     @Test func queries() throws {
         let fixture = try ServerFixture()
         var mutator = PacketMutator(seed: 1, seeds: try Self.queries)
-        let client = try RawClient(fixture.address)
+        let client = try RawClient(fixture.address, patienceSeconds: 5)
         var sizeAfterWarmUp = 0
         var sent = 0
         while sent < Self.count {
@@ -98,7 +99,7 @@ import Testing
             ForwardRoute(upstreams: [Upstream(liar.address)], cache: nil)
         ])
         let client = try RawClient(fixture.address)
-        var random = PacketMutator(seed: 4, seeds: [[0]])
+        var random = RandomNumbers(seed: 4)
         for round in 0..<(Self.isSoak ? 20_000 : 100) {
             client.send(try queryBytes("n\(round).example.test", id: UInt16(round & 0xFFFF)))
             var packet = try #require(liar.receive())
@@ -110,9 +111,9 @@ import Testing
             let truth = Self.truth(query, [192, 0, 2, 9])
             let lie = MessageEncoder.encode(Self.truth(query, [6, 6, 6, 6]))
             var wrongID = lie
-            wrongID[0] ^= UInt8(1 + random.random(255))
+            wrongID[0] ^= UInt8(1 + random.next(below: 255))
             liar.send(wrongID, to: packet.client)
-            liar.send(Array(lie.prefix(random.random(lie.count - 20))), to: packet.client)
+            liar.send(Array(lie.prefix(random.next(below: lie.count - 20))), to: packet.client)
             var loop = Array(lie.prefix(12 + query.questions[0].name.wire.count + 4))
             loop[7] = 1
             loop += [0xC0, UInt8(loop.count), 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 6, 6, 6, 6]
@@ -208,45 +209,5 @@ import Testing
                             data: [])
                     ]))
         }
-    }
-}
-
-/// Makes packets of seeds by changing, cutting, doubling and pointing at random (SplitMix64).
-struct PacketMutator {
-    private var state: UInt64
-    private let seeds: [[UInt8]]
-
-    init(seed: UInt64, seeds: [[UInt8]]) {
-        state = seed
-        self.seeds = seeds
-    }
-
-    /// A number below `bound`.
-    mutating func random(_ bound: Int) -> Int {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var value = state
-        value = (value ^ value >> 30) &* 0xBF58_476D_1CE4_E5B9
-        value = (value ^ value >> 27) &* 0x94D0_49BB_1331_11EB
-        return Int(truncatingIfNeeded: (value ^ value >> 31) >> 1) % max(1, bound)
-    }
-
-    /// The next packet.
-    mutating func next() -> [UInt8] {
-        var packet = seeds[random(seeds.count)]
-        for _ in 0...random(4) {
-            guard !packet.isEmpty else { break }
-            let place = random(packet.count)
-            switch random(9) {
-            case 0: packet.removeLast(random(packet.count))
-            case 1: packet.insert(UInt8(random(256)), at: place)
-            case 2: packet.remove(at: place)
-            case 3: packet[place] = 0xC0 | UInt8(random(2))
-            case 4: packet.append(contentsOf: packet[place...])
-            case 5: packet[place] ^= 1 << UInt8(random(8))
-            case 6: packet += [UInt8](repeating: UInt8(random(256)), count: random(1500))
-            default: packet[place] = UInt8(random(256))
-            }
-        }
-        return packet
     }
 }

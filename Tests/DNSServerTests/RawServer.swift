@@ -25,7 +25,7 @@ final class RawServer: Sendable {
         }
         guard result == 0 else { throw TestFailure("cannot bind a socket") }
         address = SocketAddress(.v4(0x7F00_0001), port: UInt16(bigEndian: name.sin_port))
-        var timeout = timeval(tv_sec: 8, tv_usec: 0)
+        var timeout = timeval(tv_sec: 30, tv_usec: 0)
         setsockopt(
             descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
     }
@@ -40,7 +40,7 @@ final class RawServer: Sendable {
         return name
     }
 
-    /// The next datagram; nil after 8 s.
+    /// The next datagram; nil after 30 s.
     func receive() -> Datagram? {
         var buffer = [UInt8](repeating: 0, count: 4096)
         var name = sockaddr_in()

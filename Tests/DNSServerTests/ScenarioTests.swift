@@ -25,11 +25,13 @@ import Testing
         let scenario = try Scenario(name)
         let zone = Self.zone(scenario)
         let upstream = try ScriptedUpstream()
-        let server = DNSServer(
-            configuration: ServerConfiguration(
-                listenAddresses: [SocketAddress(.v4(0x7F00_0001), port: 0)], zone: zone,
-                routes: [ForwardRoute(upstreams: [Upstream(upstream.address)])],
-                completesSearchPaths: true))
+        var configuration = ServerConfiguration(
+            listenAddresses: [SocketAddress(.v4(0x7F00_0001), port: 0)], zone: zone,
+            routes: [ForwardRoute(upstreams: [Upstream(upstream.address)])],
+            completesSearchPaths: true)
+        // Scenarios count questions: a slow upstream must not be asked twice.
+        configuration.limits.attemptSeconds = 600
+        let server = DNSServer(configuration: configuration)
         try server.start()
         let address = try #require(server.configuration.listenAddresses.first)
         let client = try RawClient(address, stream: isStream)
@@ -74,17 +76,18 @@ import Testing
         return message.scenarioLines
     }
 
-    /// Equal, but for TTLs that may be one less: the clock goes on while a test runs.
+    /// Equal, but for TTLs that may be somewhat less: the clock goes on while a test runs.
     private static func matches(_ lines: [String], _ expected: [String]) -> Bool {
         lines.count == expected.count
             && zip(lines, expected.map { $0 }).allSatisfy { line, wanted in
                 if line == wanted { return true }
                 var words = wanted.split(separator: " ").map(String.init)
-                guard words.count > 2, let seconds = UInt32(words[1]), seconds > 0 else {
-                    return false
-                }
-                words[1] = String(seconds - 1)
-                return line == words.joined(separator: " ")
+                let found = line.split(separator: " ").map(String.init)
+                guard words.count > 2, found.count > 2, let most = UInt32(words[1]),
+                    let seconds = UInt32(found[1]), seconds <= most, seconds + 25 > most
+                else { return false }
+                words[1] = found[1]
+                return found == words
             }
     }
 

@@ -7,12 +7,22 @@ import Synchronization
 final class ScriptedClient: KubernetesClient {
     private struct State {
         var objects: [Resource: [String: JSONValue]] = [:]
-        var watchers: [(Resource, AsyncThrowingStream<WatchEvent, any Error>.Continuation)] = []
+        var watchers: [Watcher] = []
         var revision = 1
         var isReachable = true
     }
 
     struct Unreachable: Error {}
+
+    private struct Watcher {
+        let resource: Resource
+        let selector: LabelSelector
+        let continuation: AsyncThrowingStream<WatchEvent, any Error>.Continuation
+
+        func selects(_ object: JSONValue) -> Bool {
+            selector.matches(ObjectMeta(json: object).labels)
+        }
+    }
 
     private let state = Mutex(State())
 
@@ -20,7 +30,9 @@ final class ScriptedClient: KubernetesClient {
         state.withLock { state in
             state.isReachable = isReachable
             if !isReachable {
-                for (_, watcher) in state.watchers { watcher.finish(throwing: Unreachable()) }
+                for watcher in state.watchers {
+                    watcher.continuation.finish(throwing: Unreachable())
+                }
                 state.watchers = []
             }
         }
@@ -31,11 +43,14 @@ final class ScriptedClient: KubernetesClient {
             state.revision += 1
             let stamped = Self.stamp(object, state.revision)
             let key = ObjectMeta(json: stamped).key.description
-            let isNew = state.objects[resource]?[key] == nil
+            let old = state.objects[resource]?[key]
             state.objects[resource, default: [:]][key] = stamped
-            let event = WatchEvent(type: isNew ? .added : .modified, object: stamped)
-            for (watched, watcher) in state.watchers where watched == resource && tellingWatchers {
-                watcher.yield(event)
+            for watcher in state.watchers where watcher.resource == resource && tellingWatchers {
+                let wasSelected = old.map(watcher.selects) ?? false
+                guard wasSelected || watcher.selects(stamped) else { continue }
+                let type: WatchEvent.EventType =
+                    !watcher.selects(stamped) ? .deleted : wasSelected ? .modified : .added
+                watcher.continuation.yield(WatchEvent(type: type, object: stamped))
             }
         }
     }
@@ -44,8 +59,9 @@ final class ScriptedClient: KubernetesClient {
         state.withLock { state in
             guard let object = state.objects[resource]?.removeValue(forKey: key) else { return }
             state.revision += 1
-            for (watched, watcher) in state.watchers where watched == resource {
-                watcher.yield(WatchEvent(type: .deleted, object: object))
+            for watcher in state.watchers
+            where watcher.resource == resource && watcher.selects(object) {
+                watcher.continuation.yield(WatchEvent(type: .deleted, object: object))
             }
         }
     }
@@ -59,10 +75,13 @@ final class ScriptedClient: KubernetesClient {
     }
 
     func list(_ resource: Resource, _ options: ListOptions) async throws -> ObjectList {
-        try state.withLock { state in
+        let selector = try LabelSelector(parsing: options.labelSelector)
+        return try state.withLock { state in
             guard state.isReachable else { throw Unreachable() }
             return ObjectList(
-                items: Array((state.objects[resource] ?? [:]).values),
+                items: (state.objects[resource] ?? [:]).values.filter {
+                    selector.matches(ObjectMeta(json: $0).labels)
+                },
                 resourceVersion: "\(state.revision)")
         }
     }
@@ -71,16 +90,19 @@ final class ScriptedClient: KubernetesClient {
         _ resource: Resource, _ options: ListOptions, resourceVersion: String
     ) async throws -> AsyncThrowingStream<WatchEvent, any Error> {
         let (stream, continuation) = AsyncThrowingStream<WatchEvent, any Error>.makeStream()
+        let watcher = Watcher(
+            resource: resource, selector: try LabelSelector(parsing: options.labelSelector),
+            continuation: continuation)
         try state.withLock { state in
             guard state.isReachable else { throw Unreachable() }
             // What came between list and watch.
-            for object in (state.objects[resource] ?? [:]).values {
+            for object in (state.objects[resource] ?? [:]).values where watcher.selects(object) {
                 let version = object["metadata", "resourceVersion"]?.string ?? ""
                 if (Int(version) ?? 0) > (Int(resourceVersion) ?? 0) {
                     continuation.yield(WatchEvent(type: .modified, object: object))
                 }
             }
-            state.watchers.append((resource, continuation))
+            state.watchers.append(watcher)
         }
         return stream
     }
@@ -102,13 +124,17 @@ final class ScriptedClient: KubernetesClient {
 
     // MARK: - Objects
 
-    static func namespace(_ name: String) -> JSONValue {
-        ["metadata": ["name": .string(name)]]
+    static func namespace(_ name: String, labels: JSONValue = [:]) -> JSONValue {
+        ["metadata": ["name": .string(name), "labels": labels]]
     }
 
-    static func service(_ name: String, clusterIP: String) -> JSONValue {
+    static func service(
+        _ name: String, clusterIP: String, namespace: String = "default", labels: JSONValue = [:]
+    ) -> JSONValue {
         [
-            "metadata": ["name": .string(name), "namespace": "default"],
+            "metadata": [
+                "name": .string(name), "namespace": .string(namespace), "labels": labels,
+            ],
             "spec": [
                 "type": "ClusterIP", "clusterIP": .string(clusterIP),
                 "ports": [["name": "http", "port": 80, "protocol": "TCP"]],
@@ -124,7 +150,13 @@ final class ScriptedClient: KubernetesClient {
             ],
             "addressType": "IPv4",
             "ports": [["name": "http", "port": 80, "protocol": "TCP"]],
-            "endpoints": .array(addresses.map { ["addresses": [.string($0)]] }),
+            "endpoints": .array(
+                addresses.enumerated().map { index, address in
+                    [
+                        "addresses": [.string(address)],
+                        "targetRef": ["kind": "Pod", "name": .string("\(name)-pod-\(index)")],
+                    ]
+                }),
         ]
     }
 

@@ -64,7 +64,7 @@ final class TestCertificates: Sendable {
         try Command.run(
             [
                 "kdig", "@127.0.0.1", "-p", "\(address.port)", "+tls-ca=\(certificates.authority)",
-                "+tls-hostname=dns.test", "+timeout=6", "+retry=0",
+                "+tls-hostname=dns.test", "+timeout=25", "+retry=0",
             ] + arguments)
     }
 
@@ -83,6 +83,30 @@ final class TestCertificates: Sendable {
         #expect(many.output.contains("10.96.1.1"))
         let metrics = fixture.server.metricsText()
         #expect(metrics.contains("portolan_dns_tls_handshakes_total 2"))
+    }
+
+    @Test func answersArePaddedWhereTheQueryWas() throws {
+        let certificates = try TestCertificates()
+        let (fixture, address) = try Self.fixture(certificates)
+        func received(_ output: String) -> Int? {
+            let line = output.split(separator: "\n").first { $0.hasPrefix(";; Received ") }
+            return line.flatMap { $0.split(separator: " ").dropFirst(2).first }.flatMap { Int($0) }
+        }
+        // kdig pads what it asks over TLS. The second answer does not fit one block.
+        for (name, size) in [("web", 468), ("big", 3276)] {
+            let answer = try Self.kdig(address, certificates, "\(name).default.svc.cluster.local")
+            #expect(received(answer.output) == size, "\(answer.output)")
+            #expect(answer.output.contains("PADDING"))
+        }
+        let bare = try Self.kdig(
+            address, certificates, "+nopadding", "web.default.svc.cluster.local")
+        #expect(try #require(received(bare.output)) < 128, "\(bare.output)")
+        // In the clear nothing is hidden by it.
+        let plain = try Command.check([
+            "kdig", "@127.0.0.1", "-p", "\(fixture.address.port)", "+tcp", "+padding=128",
+            "+timeout=25", "+retry=0", "web.default.svc.cluster.local",
+        ]).output
+        #expect(try #require(received(plain)) < 128, "\(plain)")
     }
 
     @Test func whatIsNoTLSIsClosedAndCounted() throws {

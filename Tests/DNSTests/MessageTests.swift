@@ -176,4 +176,21 @@ import Testing
                 client: client, middle: cookie.1, hash: cookie.2, address: .v4(0xC633_6464),
                 nowSeconds: 1_559_739_000))
     }
+
+    @Test func paddedQueriesAreWholeBlocks() throws {
+        for length in 1...60 {
+            let name = try #require(DNSName(labels: [String(repeating: "a", count: length)]))
+            let query = DNSMessage.query(id: 1, DNSQuestion(name: name, type: .a))
+            let bytes = MessageEncoder.encode(query.padded(toMultipleOf: Padding.queryBlock))
+            #expect(bytes.count == 128)
+            let decoded = try DNSMessage(decoding: bytes.span)
+            // OPTION-CODE 12, OPTION-LENGTH, zeros (RFC 7830, 3).
+            let data = try #require(decoded.additionals.first?.data)
+            #expect(data.prefix(2) == [0, 12] && data.dropFirst(4).allSatisfy { $0 == 0 })
+            #expect(Int(data[3]) == data.count - 4)
+        }
+        let bare = DNSMessage.query(
+            id: 1, DNSQuestion(name: .root, type: .ns), datagramLimit: nil)
+        #expect(bare.padded(toMultipleOf: 128) == bare)
+    }
 }

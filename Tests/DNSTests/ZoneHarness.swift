@@ -15,8 +15,11 @@ struct ZoneHarness: Sendable {
             configuration: ZoneConfiguration(
                 name: name, timeToLiveSeconds: timeToLiveSeconds,
                 serverAddresses: [.v4(0x0A60_000A)], podRecords: podRecords,
-                reverseFallsThrough: reverseFallsThrough, serial: 7))
+                fallthroughZones: reverseFallsThrough ? [.inAddrArpa, .ip6Arpa] : [],
+                serial: 7))
     }
+
+    init(zone: Zone) { self.zone = zone }
 
     /// A zone restored from a snapshot.
     init(restoring bytes: [UInt8], timeToLiveSeconds: UInt32 = 30) throws {

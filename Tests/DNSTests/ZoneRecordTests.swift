@@ -280,4 +280,76 @@ import Testing
         }
         #expect(Set(first).count == 3)
     }
+
+    @Test func severalDomainsAndSomeReverseZones() throws {
+        let (first, second, within) = (
+            try #require(DNSName("cluster.local")), try #require(DNSName("other.test")),
+            try #require(DNSName("sub.cluster.local"))
+        )
+        let zone = Zone(
+            configuration: ZoneConfiguration(
+                name: first, furtherNames: [second, within],
+                reverseZones: [try #require(DNSName("96.10.in-addr.arpa"))],
+                fallthroughZones: [second]))
+        let harness = ZoneHarness(zone: zone)
+        for input in [
+            Sample.clusterIP("web", ["10.96.1.1"]), Sample.clusterIP("far", ["10.97.1.1"]),
+        ] { zone.apply(input.key, input) }
+        zone.applyPod(
+            ServiceKey(namespace: "default", name: "a"), addresses: [.v4(0x0AF4_0009)])
+        for domain in [first, second, within] {
+            let text = String("\(domain)".dropLast())
+            #expect(
+                try harness.answers("web.default.svc.\(text)")
+                    == ["web.default.svc.\(domain) 30 A 10.96.1.1"])
+            #expect(
+                try harness.answers("_http._tcp.web.default.svc.\(text)", .srv)
+                    == [
+                        "_http._tcp.web.default.svc.\(domain) 30 SRV 0 100 80 "
+                            + "web.default.svc.\(domain)"
+                    ])
+            #expect(try harness.answers("dns-version.\(text)", .txt).count == 1)
+            #expect(try harness.answers("10-244-0-9.default.pod.\(text)").count == 1)
+            // Denials are those of the domain that was asked, the longest one that fits.
+            let soa = try harness.ask("default.svc.\(text)", .soa).message
+            #expect(soa?.authorities.first?.name == domain && soa?.answers.isEmpty == true)
+            #expect(try harness.ask(text, .soa).message?.answers.first?.type == .soa)
+        }
+        #expect(
+            try harness.ask("none.sub.cluster.local").message?.authorities.first?.name == within)
+        #expect(try harness.ask("none.cluster.local").message?.authorities.first?.name == first)
+        #expect(try harness.ask("none.other.test").outcome == .outside, "it falls through")
+        #expect(
+            try harness.answers("1.1.96.10.in-addr.arpa", .ptr)
+                == ["1.1.96.10.in-addr.arpa. 30 PTR web.default.svc.cluster.local."])
+        let denial = try harness.ask("9.9.96.10.in-addr.arpa", .ptr)
+        #expect(denial.outcome == .missing)
+        #expect(denial.message?.authorities.first?.name == DNSName("96.10.in-addr.arpa"))
+        #expect(try harness.ask("1.1.97.10.in-addr.arpa", .ptr).outcome == .outside)
+        // A snapshot is of these domains alone, and pods are in it where they are verified.
+        let bytes = zone.snapshot()
+        #expect(throws: SnapshotError.otherZone) { try ZoneHarness(restoring: bytes) }
+        for (mode, count) in [(PodRecordMode.verified, 1), (.disabled, 0)] {
+            var configuration = zone.configuration
+            configuration.podRecords = mode
+            let bytes = try Self.verifiedSnapshot(of: configuration)
+            let memory = try #require(SnapshotMemory(byteCount: bytes.count))
+            memory.bytes.copyBytes(from: bytes)
+            let restored = ZoneHarness(
+                zone: try Zone.restored(from: memory, configuration: configuration))
+            let name = "10-244-0-9.default.pod.other.test"
+            #expect(try restored.answers(name).count == count, "\(mode)")
+            restored.zone.retainListedPods()
+            #expect(try restored.answers(name).isEmpty, "no list had it")
+        }
+    }
+
+    private static func verifiedSnapshot(of configuration: ZoneConfiguration) throws -> [UInt8] {
+        var verified = configuration
+        verified.podRecords = .verified
+        let zone = Zone(configuration: verified)
+        zone.applyPod(
+            ServiceKey(namespace: "default", name: "a"), addresses: [.v4(0x0AF4_0009)])
+        return zone.snapshot()
+    }
 }

@@ -1,3 +1,4 @@
+import FuzzSupport
 import Glibc
 import JSON
 import KubernetesAPI
@@ -17,12 +18,12 @@ import SPDY
 let arguments = CommandLine.arguments
 let count = arguments.count > 1 ? Int(arguments[1]) ?? 1_000_000 : 1_000_000
 let seed = arguments.count > 2 ? UInt64(arguments[2]) ?? 1 : 1
-let corpus = arguments.count > 3 ? arguments[3] : nil
-var mutator = Mutator(state: seed)
+let corpus = Corpus(directory: arguments.count > 3 ? arguments[3] : nil)
+var mutator = Mutator(seed: seed)
 let readers = try Readers()
 var failures = 0
 
-for input in storedInputs() { run(input) }
+for input in corpus.inputs { run(input) }
 for _ in 0..<count { run(mutator.next()) }
 print("\(count) inputs, seed \(seed): \(failures) broke a rule")
 if failures > 0 { exit(1) }
@@ -31,25 +32,7 @@ if failures > 0 { exit(1) }
     guard let rule = readers.check(input) else { return }
     failures += 1
     print("\(rule): \(String(decoding: input.dropFirst(), as: UTF8.self))")
-    guard let corpus, let file = fopen("\(corpus)/fault-\(seed)-\(failures)", "w") else { return }
-    fwrite(input, 1, input.count, file)
-    fclose(file)
-}
-
-@MainActor func storedInputs() -> [[UInt8]] {
-    guard let corpus, let directory = opendir(corpus) else { return [] }
-    defer { closedir(directory) }
-    var inputs: [[UInt8]] = []
-    while let entry = readdir(directory) {
-        let name = withUnsafeBytes(of: entry.pointee.d_name) {
-            String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
-        }
-        guard !name.hasPrefix("."), let file = fopen("\(corpus)/\(name)", "r") else { continue }
-        defer { fclose(file) }
-        var bytes = [UInt8](repeating: 0, count: 1 << 20)
-        inputs.append(Array(bytes.prefix(fread(&bytes, 1, bytes.count, file))))
-    }
-    return inputs
+    corpus.keep(input, name: "fault-\(seed)-\(failures)")
 }
 
 /// What reads an input, by its first byte.
@@ -149,15 +132,11 @@ struct Mutator {
         "[[[[", "\"$patch\":\"replace\",", "\"a/b/c\"", "\\ud800", "\u{FEFF}",
     ]
 
-    var state: UInt64
+    private var numbers: RandomNumbers
 
-    private mutating func random(_ bound: Int) -> Int {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var value = state
-        value = (value ^ value >> 30) &* 0xBF58_476D_1CE4_E5B9
-        value = (value ^ value >> 27) &* 0x94D0_49BB_1331_11EB
-        return Int(truncatingIfNeeded: (value ^ value >> 31) >> 1) % max(1, bound)
-    }
+    init(seed: UInt64) { numbers = RandomNumbers(seed: seed) }
+
+    private mutating func random(_ bound: Int) -> Int { numbers.next(below: bound) }
 
     mutating func next() -> [UInt8] {
         let reader = UInt8(random(4))

@@ -1,4 +1,5 @@
 import DNS
+import FuzzSupport
 import Glibc
 import NetworkTypes
 
@@ -15,11 +16,11 @@ import NetworkTypes
 let arguments = CommandLine.arguments
 let count = arguments.count > 1 ? Int(arguments[1]) ?? 1_000_000 : 1_000_000
 let seed = arguments.count > 2 ? UInt64(arguments[2]) ?? 1 : 1
-let corpus = arguments.count > 3 ? arguments[3] : nil
+let corpus = Corpus(directory: arguments.count > 3 ? arguments[3] : nil)
 var fuzzer = Fuzzer(seed: seed)
 var failures = 0
 
-for packet in storedPackets() { run(packet) }
+for packet in corpus.inputs { run(packet) }
 for _ in 0..<count { run(fuzzer.next()) }
 print(
     "\(count) packets, seed \(seed): \(failures) broke a rule, \(fuzzer.answered) were answered, "
@@ -30,40 +31,20 @@ if failures > 0 { exit(1) }
     guard let rule = fuzzer.check(packet) else { return }
     failures += 1
     print("\(rule): \(packet.map { String($0, radix: 16) }.joined(separator: " "))")
-    guard let corpus, let file = fopen("\(corpus)/fault-\(seed)-\(failures)", "w") else { return }
-    fwrite(packet, 1, packet.count, file)
-    fclose(file)
-}
-
-@MainActor func storedPackets() -> [[UInt8]] {
-    guard let corpus, let directory = opendir(corpus) else { return [] }
-    defer { closedir(directory) }
-    var packets: [[UInt8]] = []
-    while let entry = readdir(directory) {
-        let name = withUnsafeBytes(of: entry.pointee.d_name) {
-            String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
-        }
-        guard !name.hasPrefix("."), let file = fopen("\(corpus)/\(name)", "r") else { continue }
-        defer { fclose(file) }
-        var bytes = [UInt8](repeating: 0, count: 65536)
-        packets.append(Array(bytes.prefix(fread(&bytes, 1, bytes.count, file))))
-    }
-    return packets
+    corpus.keep(packet, name: "fault-\(seed)-\(failures)")
 }
 
 /// Makes packets and checks what becomes of them.
 struct Fuzzer {
-    private var state: UInt64
+    private var mutator: PacketMutator
     private let zone: Zone
     private let reader: Int
     private let output = UnsafeMutablePointer<UInt8>.allocate(capacity: 70_000)
     private let name = UnsafeMutablePointer<UInt8>.allocate(capacity: 264)
-    private let seeds: [[UInt8]]
     private(set) var answered = 0
     private(set) var forwarded = 0
 
     init(seed: UInt64) {
-        state = seed
         zone = Zone(configuration: ZoneConfiguration(name: DNSName("cluster.local") ?? .root))
         zone.applyNamespace("default", exists: true)
         let port = ServiceRecordInput.Port(name: "http", transport: .tcp, port: 80)
@@ -109,35 +90,13 @@ struct Fuzzer {
                                 data: zone.wire + zone.wire + Array(repeating: 0, count: 20))
                         ])))
         }
-        seeds = packets
+        mutator = PacketMutator(seed: seed, seeds: packets, changeLimit: 7)
     }
 
-    private mutating func random(_ bound: Int) -> Int {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var value = state
-        value = (value ^ value >> 30) &* 0xBF58_476D_1CE4_E5B9
-        value = (value ^ value >> 27) &* 0x94D0_49BB_1331_11EB
-        return Int(truncatingIfNeeded: (value ^ value >> 31) >> 1) % max(1, bound)
-    }
+    /// The next packet.
+    mutating func next() -> [UInt8] { mutator.next() }
 
-    /// The next packet: a seed with a few bytes changed, cut, doubled, or compressed at random.
-    mutating func next() -> [UInt8] {
-        var packet = seeds[random(seeds.count)]
-        for _ in 0...random(6) {
-            guard !packet.isEmpty else { break }
-            let place = random(packet.count)
-            switch random(8) {
-            case 0: packet.removeLast(random(packet.count))
-            case 1: packet.insert(UInt8(random(256)), at: place)
-            case 2: packet.remove(at: place)
-            case 3: packet[place] = 0xC0 | UInt8(random(2))
-            case 4: packet.append(contentsOf: packet[place...])
-            case 5: packet[place] ^= 1 << UInt8(random(8))
-            default: packet[place] = UInt8(random(256))
-            }
-        }
-        return packet
-    }
+    private mutating func random(_ bound: Int) -> Int { mutator.numbers.next(below: bound) }
 
     /// The rule that `packet` makes the code break; nil for none.
     mutating func check(_ packet: [UInt8]) -> String? {

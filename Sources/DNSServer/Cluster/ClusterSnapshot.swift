@@ -17,6 +17,7 @@ extension DNSAgent {
             let corefile = readText(path: path + ".corefile", limit: Corefile.sizeLimit),
             !corefile.isEmpty
         else { return }
+        feedDetails(for: corefile)
         applySettings(corefile)
     }
 
@@ -30,7 +31,7 @@ extension DNSAgent {
             let zone = try Zone.restored(
                 from: memory, configuration: Self.zoneConfiguration(settings, configuration))
             try server.reconfigure(Self.serverConfiguration(settings, configuration, zone: zone))
-            controller.adopt(zone)
+            controller.adopt(zone, rules: settings.records)
             logger.info("answering \(zone.nameCount) names from the snapshot")
             return true
         } catch {

@@ -80,14 +80,22 @@ public final class DNSAgent: Sendable {
     /// Feeds the zone; for metrics and tests.
     public let controller: DNSController
     let settings: Mutex<ClusterSettings>
+    /// TLS that the configuration asks for, and whose files cannot be used (yet). Held while the
+    /// server's configuration is put in place.
+    let missingTLS = Mutex<TLSService?>(nil)
     /// How pod records are to be answered, each time that changes; only the last matters.
-    private let podModes = AsyncStream<PodRecordMode>.makeStream(
+    let podModes = AsyncStream<PodRecordMode>.makeStream(
         bufferingPolicy: .bufferingNewest(1))
+
+    /// What the rules in force need besides the shared cache, and each new need of that kind.
+    let detailsFeed = Mutex<DetailsFeed?>(nil)
+    let detailsFeeds = AsyncStream<DetailsFeed>.makeStream(bufferingPolicy: .bufferingNewest(1))
 
     private let readiness = Mutex(Readiness())
 
     private struct Readiness {
         var isReady = false
+        var isListening = false
         var waiters: [CheckedContinuation<Void, Never>] = []
     }
 
@@ -118,19 +126,11 @@ public final class DNSAgent: Sendable {
     /// - Throws: `ConfigurationError` where the cluster domain is no name, `SocketError` where an
     ///   address cannot be had.
     public func run() async throws {
-        guard let domain = DNSName(configuration.clusterDomain), domain != .root else {
-            throw ConfigurationError(
-                description: "cluster domain \"\(configuration.clusterDomain)\" is not a DNS "
-                    + "name; use one such as cluster.local")
+        defer {
+            markReady()
+            server.stop()
         }
-        defer { markReady() }
-        restoreSettings()
-        let restored = restoreSnapshot()
-        server.setQueryLog { [logger] question, address in
-            logger.info("\(question.type) \(question.name) from \(address?.description ?? "?")")
-        }
-        if restored { try listen() }
-        defer { server.stop() }
+        try answerFromSnapshot()
         let endpoint = try configuration.metricsAddress.map { address in
             try MetricsEndpoint(address) { [weak self] path in self?.page(path) }
         }
@@ -138,7 +138,8 @@ public final class DNSAgent: Sendable {
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await self.follow() }
             group.addTask { await self.keepSnapshots() }
-            if !restored {
+            group.addTask { await self.retryTLS() }
+            if !isListening {
                 await waitUntilSynced(limit: .seconds(5))
                 try listen()
             }
@@ -146,6 +147,26 @@ public final class DNSAgent: Sendable {
         }
         writeSnapshot()
     }
+
+    /// Answers from the snapshot from now on, where there is one; `run` does that as well. Whoever
+    /// starts other things calls it before them, so that they do not delay the first answer.
+    /// - Throws: `ConfigurationError` where the cluster domain is no name, `SocketError` where an
+    ///   address cannot be had.
+    public func answerFromSnapshot() throws {
+        guard !isListening else { return }
+        guard let domain = DNSName(configuration.clusterDomain), domain != .root else {
+            throw ConfigurationError(
+                description: "cluster domain \"\(configuration.clusterDomain)\" is not a DNS "
+                    + "name; use one such as cluster.local")
+        }
+        server.setQueryLog { [logger] question, address in
+            logger.info("\(question.type) \(question.name) from \(address?.description ?? "?")")
+        }
+        restoreSettings()
+        if restoreSnapshot() { try listen() }
+    }
+
+    private var isListening: Bool { readiness.withLock { $0.isListening } }
 
     /// Returns when queries are answered, or when `run` has ended.
     public func waitUntilReady() async {
@@ -162,13 +183,16 @@ public final class DNSAgent: Sendable {
         do {
             try server.start()
         } catch let error as TLSFileError {
-            // Without a certificate everything but TLS is answered.
-            logger.error("DNS over TLS is not served: \(error)")
-            var plain = server.configuration
-            plain.tls = nil
-            try server.reconfigure(plain)
+            try missingTLS.withLock { missing in
+                missing = server.configuration.tls
+                logger.error("DNS over TLS is not served until this is right: \(error)")
+                var plain = server.configuration
+                plain.tls = nil
+                try server.reconfigure(plain)
+            }
             try server.start()
         }
+        readiness.withLock { $0.isListening = true }
         markReady()
     }
 
@@ -191,6 +215,10 @@ public final class DNSAgent: Sendable {
         text.gauge(
             "portolan_dns_synced", "1 once the first lists are complete.",
             controller.isSynced ? 1 : 0)
+        text.gauge(
+            "portolan_dns_tls_missing",
+            "1 while DNS over TLS is configured and its certificate cannot be used.",
+            missingTLS.withLock { $0 == nil } ? 0 : 1)
         return server.metricsText(programming: controller.programmingDurations) + text.text
     }
 
@@ -240,6 +268,7 @@ public final class DNSAgent: Sendable {
             group.addTask { await self.followNamespaces(every) }
             group.addTask { await self.followClients(every) }
             group.addTask { await self.followVerifiedPods(every) }
+            group.addTask { await self.followDetails(every) }
             group.addTask { await self.followSettings(every) }
         }
     }
@@ -294,17 +323,37 @@ public final class DNSAgent: Sendable {
             current?.cancel()
             await current?.value
             current = nil
-            controller.forgetVerifiedPods()
-            guard mode == .verified, !Task.isCancelled else { continue }
+            guard mode == .verified, !Task.isCancelled else {
+                controller.forgetVerifiedPods()
+                continue
+            }
+            controller.beginPodList()
             current = Task {
                 let informer = Informer<Pod>(.pods, client: client, logger: logger)
                 await relisting(every) {
                     await informer.run { [controller = self.controller] notice in
-                        guard case .changes(let changes) = notice else { return }
-                        controller.apply(verified: changes)
+                        switch notice {
+                        case .changes(let changes): controller.apply(verified: changes)
+                        case .synced: controller.markPodsListed()
+                        }
                     }
                 }
             }
+        }
+        current?.cancel()
+        await current?.value
+    }
+
+    /// What only some configurations need to know, as long as the one in force does.
+    private func followDetails(_ every: Int) async {
+        var current: Task<Void, Never>?
+        for await feed in detailsFeeds.stream {
+            current?.cancel()
+            await current?.value
+            current = nil
+            controller.apply { $0.forget(feed.need) }
+            guard !feed.need.isNothing, !Task.isCancelled else { continue }
+            current = Task { await relisting(every) { await feed.run(self.controller) } }
         }
         current?.cancel()
         await current?.value
@@ -319,7 +368,10 @@ public final class DNSAgent: Sendable {
             await informer.run { [weak self] notice in
                 guard case .changes(let changes) = notice else { return }
                 for change in changes where change.key.name == "coredns" {
-                    self?.applySettings(change.new?.json["data", "Corefile"]?.string)
+                    let corefile = change.new?.json["data", "Corefile"]?.string
+                    // The old configuration answers until what the new one needs is known.
+                    await self?.feedDetails(for: corefile)?.waitUntilSynced()
+                    self?.applySettings(corefile)
                 }
             }
         }
@@ -335,88 +387,6 @@ public final class DNSAgent: Sendable {
                 await group.next()
                 group.cancelAll()
             }
-        }
-    }
-
-    // MARK: - Configuration
-
-    static func zoneConfiguration(
-        _ settings: ClusterSettings, _ configuration: Configuration
-    ) -> ZoneConfiguration {
-        ZoneConfiguration(
-            name: settings.domain, timeToLiveSeconds: settings.timeToLiveSeconds,
-            serverAddresses: configuration.serviceAddresses, podRecords: settings.podRecords,
-            reverseFallsThrough: settings.reverseFallsThrough,
-            zoneFallsThrough: settings.zoneFallsThrough, serial: SystemClock.unixSeconds())
-    }
-
-    static func serverConfiguration(
-        _ settings: ClusterSettings, _ configuration: Configuration, zone: Zone
-    ) -> ServerConfiguration {
-        var routes = settings.routes
-        let upstreams = configuration.forwarders.map { Upstream($0) }
-        for index in routes.indices where routes[index].resolverFile != nil {
-            if upstreams.isEmpty {
-                routes[index].resolverFile = configuration.resolverFile
-            } else {
-                routes[index].resolverFile = nil
-                routes[index].upstreams = upstreams
-            }
-        }
-        // Interfaces' addresses are the node's; a Corefile's `bind` adds to them.
-        let port = configuration.listenAddresses.first?.port ?? 53
-        let bound = settings.bindAddresses.map { SocketAddress($0, port: port) }
-        let added = bound.filter { !configuration.listenAddresses.contains($0) }
-        var tls = settings.tls
-        if tls?.listenAddresses.isEmpty == true {
-            tls?.listenAddresses = configuration.listenAddresses.map {
-                SocketAddress($0.address, port: settings.tlsPort)
-            }
-        }
-        var limits = ServerLimits()
-        limits.concurrentForwards = settings.concurrentForwards
-        return ServerConfiguration(
-            listenAddresses: configuration.listenAddresses + added,
-            threadCount: configuration.threadCount, zone: zone, routes: routes, limits: limits,
-            completesSearchPaths: configuration.completesSearchPaths,
-            hostSearchDomains: upstreams.isEmpty
-                ? ResolverFile.read(path: configuration.resolverFile)?.searchDomains ?? [] : [],
-            rateLimit: configuration.rateLimit, logsQueries: settings.logsQueries, tls: tls)
-    }
-
-    /// Puts a Corefile in place; one that cannot be read leaves everything as it is. nil is the
-    /// kubeadm default.
-    func applySettings(_ corefile: String?) {
-        guard let domain = DNSName(configuration.clusterDomain) else { return }
-        var fresh = ClusterSettings(domain: domain)
-        if let corefile {
-            do {
-                fresh = try ClusterSettings(corefile: corefile, defaultDomain: domain)
-            } catch {
-                logger.error("coredns ConfigMap: the last good configuration stays: \(error)")
-                return
-            }
-        }
-        for warning in fresh.warnings { logger.warning("coredns ConfigMap: \(warning)") }
-        let old = settings.withLock { settings in
-            let old = settings
-            settings = fresh
-            return old
-        }
-        let oldZone = controller.zone
-        var zone = oldZone
-        if !old.hasSameZone(as: fresh) {
-            zone = Zone(configuration: Self.zoneConfiguration(fresh, configuration))
-            controller.adopt(zone)
-            if old.podRecords != fresh.podRecords { podModes.continuation.yield(fresh.podRecords) }
-        }
-        do {
-            try server.reconfigure(Self.serverConfiguration(fresh, configuration, zone: zone))
-            keep(corefile: corefile)
-        } catch {
-            settings.withLock { $0 = old }
-            if zone !== oldZone { controller.adopt(oldZone) }
-            logger.error("coredns ConfigMap: the last good configuration stays: \(error)")
         }
     }
 }

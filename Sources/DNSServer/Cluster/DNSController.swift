@@ -13,11 +13,17 @@ public final class DNSController: Sendable {
     private struct State {
         var services: [ServiceKey: Shared<Service>] = [:]
         var slices: [ServiceKey: [ObjectKey: Shared<EndpointSlice>]] = [:]
-        var namespaces: Set<String> = []
+        /// Namespaces with their labels.
+        var namespaces: [String: [String: String]] = [:]
+        /// Which of all this has records.
+        var rules = RecordRules()
+        var details = RecordDetails()
         /// Addresses of this node's pods, for completing their search paths.
         var clients: [ObjectKey: [IPAddress]] = [:]
         /// Addresses of all pods, while the zone verifies pod records.
         var pods: [ObjectKey: [IPAddress]] = [:]
+        /// Pods of an earlier list that the current one has not shown yet.
+        var unlistedPods: Set<ObjectKey> = []
         var synced: Set<Source> = []
         var durations = ProgrammingDurations()
         var lastChangeNanoseconds: UInt64 = 0
@@ -35,22 +41,28 @@ public final class DNSController: Sendable {
     private let state = Mutex(State())
 
     /// Makes a controller that feeds `zone`.
-    public init(zone: Zone) { zoneBox = Mutex(zone) }
+    /// - Parameter rules: which objects have records.
+    public init(zone: Zone, rules: RecordRules = RecordRules()) {
+        zoneBox = Mutex(zone)
+        state.withLock { $0.rules = rules }
+    }
 
     /// The zone it feeds.
     public var zone: Zone { zoneBox.withLock { $0 } }
 
-    /// Fills `zone` with all that is known and feeds it from now on, in place of the old one.
-    public func adopt(_ zone: Zone) {
+    /// Fills `zone` with what of all that is known has records by `rules`, and feeds it from now on,
+    /// in place of the old one.
+    public func adopt(_ zone: Zone, rules: RecordRules) {
         state.withLock { state in
+            state.rules = rules
             zoneBox.withLock { $0 = zone }
-            guard state.synced.count == Source.allCases.count else { return }
+            guard isSynced(state) else { return }
             renderAll(&state)
         }
     }
 
     /// True once every first list is in the zone.
-    public var isSynced: Bool { state.withLock { $0.synced.count == Source.allCases.count } }
+    public var isSynced: Bool { state.withLock { isSynced($0) } }
 
     /// How long changes took, from the endpoint's change to the zone.
     public var programmingDurations: ProgrammingDurations { state.withLock { $0.durations } }
@@ -108,19 +120,27 @@ public final class DNSController: Sendable {
         }
     }
 
+    /// Changes what the rules must know besides, and renders the Services concerned.
+    func apply(details change: (inout RecordDetails) -> Set<ServiceKey>) {
+        state.withLock { state in
+            let wasSynced = isSynced(state)
+            let keys = change(&state.details)
+            if isSynced(state), !wasSynced { renderAll(&state) } else { render(keys, &state) }
+        }
+    }
+
     /// Takes changes of namespaces.
     public func apply(namespaces changes: [Informer<Object>.Change]) {
         state.withLock { state in
             for change in changes {
-                if change.new == nil {
-                    state.namespaces.remove(change.key.name)
-                } else {
-                    state.namespaces.insert(change.key.name)
-                }
-                if isSynced(state) {
-                    zone.applyNamespace(change.key.name, exists: change.new != nil)
-                }
+                let name = change.key.name
+                let wasExposed = isExposed(name, state)
+                state.namespaces[name] = change.new.map { ObjectMeta(json: $0.json).labels }
+                guard isSynced(state) else { continue }
+                zone.applyNamespace(name, exists: exists(name, state))
+                if isExposed(name, state) != wasExposed { renderNamespace(name, &state) }
             }
+            state.changeCount &+= 1
         }
     }
 
@@ -144,19 +164,45 @@ public final class DNSController: Sendable {
     public func apply(verified changes: [Informer<Pod>.Change]) {
         state.withLock { state in
             for change in changes {
-                let addresses = change.new.map(Self.ownAddresses) ?? []
-                zone.applyPod(ServiceKey(change.key), addresses: addresses)
+                let isSelected = change.new.map { state.rules.selects($0.metadata.labels) } ?? false
+                let addresses = isSelected ? change.new.map(Self.ownAddresses) ?? [] : []
                 state.pods[change.key] = addresses.isEmpty ? nil : addresses
+                state.unlistedPods.remove(change.key)
+                applyPod(change.key, state)
             }
+            state.changeCount &+= 1
+        }
+    }
+
+    /// Says that all pods are going to be listed anew; what is known stays until then.
+    public func beginPodList() { state.withLock { $0.unlistedPods = Set($0.pods.keys) } }
+
+    /// Says that all pods are known: those that an earlier list or a snapshot had are gone.
+    public func markPodsListed() {
+        state.withLock { state in
+            for key in state.unlistedPods { forget(key, &state) }
+            state.unlistedPods = []
+            zone.retainListedPods()
         }
     }
 
     /// Forgets all pods: nobody follows them any more.
     public func forgetVerifiedPods() {
         state.withLock { state in
-            for key in state.pods.keys { zone.applyPod(ServiceKey(key), addresses: []) }
-            state.pods = [:]
+            for key in state.pods.keys { forget(key, &state) }
+            state.unlistedPods = []
         }
+    }
+
+    private func forget(_ pod: ObjectKey, _ state: inout State) {
+        zone.applyPod(ServiceKey(pod), addresses: [])
+        state.pods[pod] = nil
+        state.changeCount &+= 1
+    }
+
+    private func applyPod(_ key: ObjectKey, _ state: borrowing State) {
+        let isShown = isExposed(key.namespace, state)
+        zone.applyPod(ServiceKey(key), addresses: isShown ? state.pods[key] ?? [] : [])
     }
 
     /// Says that the first list of `source` is complete.
@@ -175,29 +221,44 @@ public final class DNSController: Sendable {
     // MARK: - Rendering
 
     private func isSynced(_ state: borrowing State) -> Bool {
-        state.synced.count == Source.allCases.count
+        state.synced.count == Source.allCases.count && state.details.areKnown(for: state.rules)
+    }
+
+    private func isExposed(_ namespace: String, _ state: borrowing State) -> Bool {
+        state.rules.exposes(namespace, labels: state.namespaces[namespace])
+    }
+
+    private func exists(_ namespace: String, _ state: borrowing State) -> Bool {
+        state.namespaces[namespace] != nil && isExposed(namespace, state)
     }
 
     private func renderAll(_ state: inout State) {
         let keys = Set(state.services.keys)
-        zone.retain(services: keys, namespaces: state.namespaces)
-        for name in state.namespaces { zone.applyNamespace(name, exists: true) }
+        let namespaces = Set(state.namespaces.keys.filter { exists($0, state) })
+        zone.retain(services: keys, namespaces: namespaces)
+        for name in namespaces { zone.applyNamespace(name, exists: true) }
         for (key, addresses) in state.clients {
             for address in addresses { zone.applyClient(address, namespace: key.namespace) }
         }
-        for (key, addresses) in state.pods {
-            zone.applyPod(ServiceKey(key), addresses: addresses)
-        }
+        for key in state.pods.keys { applyPod(key, state) }
         render(keys, &state)
+    }
+
+    private func renderNamespace(_ name: String, _ state: inout State) {
+        render(Set(state.services.keys.filter { $0.namespace == name }), &state)
+        for key in state.pods.keys where key.namespace == name { applyPod(key, state) }
     }
 
     private func render(_ keys: Set<ServiceKey>, _ state: inout State) {
         state.changeCount &+= 1
         guard isSynced(state) else { return }
         for key in keys {
-            let input = state.services[key].map {
-                ServiceRecordInput(
-                    $0.value, slices: (state.slices[key] ?? [:]).values.map(\.value))
+            let input = state.services[key].flatMap { service -> ServiceRecordInput? in
+                guard isExposed(key.namespace, state), state.details.selects(key, state.rules)
+                else { return nil }
+                var slices = (state.slices[key] ?? [:]).values.map(\.value)
+                if state.rules.namesEndpointsAfterPods { state.details.addPodNames(to: &slices) }
+                return state.rules.input(service.value, slices)
             }
             zone.apply(key, input)
         }
@@ -232,14 +293,25 @@ extension ServiceKey {
 extension ServiceRecordInput {
     /// What DNS needs of a Service and its slices; slices of FQDNs have no addresses and so no
     /// records.
-    public init(_ service: Service, slices: [EndpointSlice]) {
+    /// - Parameter namesEndpointsAfterPods: gives an endpoint without a host name its pod's name,
+    ///   where that is one label.
+    public init(
+        _ service: Service, slices: [EndpointSlice], namesEndpointsAfterPods: Bool = false
+    ) {
         let endpoints = slices.sorted { $0.key < $1.key }.flatMap { slice in
             let ports = slice.ports.map {
                 Port(name: $0.name, transport: $0.transport, port: $0.port)
             }
             return slice.endpoints.map {
-                Endpoint(
-                    addresses: Array($0.addresses), hostname: $0.hostname, isReady: $0.isReady,
+                var hostname = $0.hostname
+                if namesEndpointsAfterPods, hostname?.isEmpty ?? true,
+                    let pod = $0.targetPod?.name, !pod.contains("."),
+                    pod.utf8.count <= DNSName.maximumLabelLength
+                {
+                    hostname = pod
+                }
+                return Endpoint(
+                    addresses: Array($0.addresses), hostname: hostname, isReady: $0.isReady,
                     ports: ports)
             }
         }

@@ -47,7 +47,9 @@ extension Worker {
             exchange.id = UInt16.random(in: 0...UInt16.max)
         } while stream.pending[
             exchange.id] != nil
-        let bytes = MessageEncoder.encode(query(for: exchange))
+        // How long an encrypted query is says much about its name (RFC 8467, 4.1).
+        let bytes = MessageEncoder.encode(
+            query(for: exchange).padded(toMultipleOf: Padding.queryBlock))
         exchange.step = .shared
         exchange.stream = place
         stream.pending[exchange.id] = index
@@ -57,10 +59,14 @@ extension Worker {
     }
 
     private func streamIndex(_ state: UpstreamState) -> Int? {
-        if let known = upstreamStreams.firstIndex(where: { $0?.state === state }) { return known }
+        if let known = upstreamStreams.firstIndex(where: { $0?.state === state }) {
+            state.metrics.countReusedConnection()
+            return known
+        }
         guard let tls = state.upstream.tls,
             let descriptor = try? TLSDialer.connect(state.upstream.address, tls).take()
         else { return nil }
+        state.metrics.countFreshConnection(.tls)
         let stream = UpstreamStream(descriptor, state, now: nowNanoseconds)
         let place: Int
         if let free = upstreamStreams.firstIndex(where: { $0 == nil }) {
