@@ -103,10 +103,12 @@ import Testing
             try await eventually("two watches are open", withinSeconds: 60) {
                 try await metric(fixture, "apiserver_longrunning_requests") == "2"
             }
-            let third = try start(fixture, watch)
+            var third = try start(fixture, watch)
             defer { third.stop() }
             try await eventually("a fourth connection is closed") {
-                try await fixture.curl("/livez", ["--max-time", "5"]).exitCode != 0
+                // The one that read the metric may have had the third place still.
+                if !third.isRunning { third = try start(fixture, watch) }
+                return try await fixture.curl("/livez", ["--max-time", "5"]).exitCode != 0
             }
             for command in open { command.stop() }
             try await eventually("there is room again", withinSeconds: 60) {

@@ -58,8 +58,22 @@ struct AgentTests {
             }
             kill(lonely.processID, SIGTERM)
             _ = try lonely.finish(timeoutSeconds: 40)
+            try noticesAnotherCluster(outside, cluster.servicePrefix)
             try obeysAFile(outside)
         }
+    }
+
+    /// What it kept is not so any more: it says so, and the next start is right.
+    private func noticesAnotherCluster(_ outside: OutsideNode, _ servicePrefix: String) throws {
+        let file = outside.keptFile
+        try Command.check([
+            "sed", "-i", "s/\(outside.dnsAddress)/\(servicePrefix).0.77/", file,
+        ])
+        let mistaken = try outside.start(kubeconfig: outside.kubeconfig)
+        let end = try mistaken.finish(timeoutSeconds: 60)
+        #expect(end.exitCode == 1)
+        #expect(end.errorOutput.contains("is not as it was"), "\(end.errorOutput)")
+        #expect(try Command.check(["cat", file]).output.contains("\"\(outside.dnsAddress)\""))
     }
 
     /// A file of the administrator's holds in place of the cluster's ConfigMap.
@@ -122,6 +136,8 @@ private final class OutsideNode {
     private let directory: String
     private let authority: String
     private let token: String
+    /// What the agent knows of its cluster before it asks.
+    var keptFile: String { "\(directory)/agent.json" }
 
     init(_ cluster: StandaloneFixture) throws {
         self.cluster = cluster
