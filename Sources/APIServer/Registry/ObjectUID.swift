@@ -11,6 +11,7 @@ enum ObjectUID {
     static func text(high: UInt64, low: UInt64) -> String {
         let high = high & ~0xF000 | 0x4000
         let low = low & ~(0b11 << 62) | 0b10 << 62
+        // Safe: 32 digits and 4 dashes fill the 36 bytes asked for, each before they are counted.
         return String(unsafeUninitializedCapacity: 36) { buffer in
             var position = 0
             for digit in 0..<32 {
