@@ -94,6 +94,12 @@ final class RawClient: Sendable {
         return Array(buffer.prefix(max(0, count)))
     }
 
+    /// Waits until something has come, and leaves it there.
+    func hasAnswer() -> Bool {
+        var byte: UInt8 = 0
+        return recv(descriptor, &byte, 1, Int32(MSG_PEEK)) == 1
+    }
+
     /// Sends a message with its length before it.
     func sendFrame(_ bytes: [UInt8]) {
         send([UInt8(bytes.count >> 8), UInt8(bytes.count & 255)] + bytes)
