@@ -98,10 +98,15 @@ import Testing
     @Test func connectionsAreBounded() async throws {
         try await ServerFixture.run(configure: { $0.limits.connections = 3 }) { fixture in
             let watch = Self.configMaps + "?watch=true"
-            let open = try (0..<2).map { _ in try start(fixture, watch) }
+            var open = try (0..<2).map { _ in try start(fixture, watch) }
             defer { for command in open { command.stop() } }
             try await eventually("two watches are open", withinSeconds: 60) {
-                try await metric(fixture, "apiserver_longrunning_requests") == "2"
+                // Connections that read the metric, left but not yet closed here, may have had
+                // a watch's place: it was refused, and asks again.
+                for index in open.indices where !open[index].isRunning {
+                    open[index] = try start(fixture, watch)
+                }
+                return try await metric(fixture, "apiserver_longrunning_requests") == "2"
             }
             var third = try start(fixture, watch)
             defer { third.stop() }
