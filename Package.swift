@@ -108,12 +108,13 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Yams", package: "Yams"),
             ]),
+        library("BPF", ["CLinux"]),
         library("Netlink", ["CLinux", "NetworkTypes"]),
         library("NFTables", ["CLinux", "Netlink", "NetworkTypes"]),
         library(
             "ServiceProxy",
             [
-                "CLinux", "Informer", "JSON", "KubernetesAPI", "NFTables", "Netlink",
+                "BPF", "CLinux", "Informer", "JSON", "KubernetesAPI", "NFTables", "Netlink",
                 "NetworkTypes",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -205,8 +206,8 @@ let package = Package(
         tests(
             "ServiceProxy",
             [
-                "Informer", "JSON", "KubernetesAPI", "NFTables", "Netlink", "NetworkTypes",
-                "TestSupport", .product(name: "Logging", package: "swift-log"),
+                "BPF", "Informer", "JSON", "KubernetesAPI", "NFTables", "Netlink",
+                "NetworkTypes", "TestSupport", .product(name: "Logging", package: "swift-log"),
             ]),
         tests("DNS", ["NetworkTypes"]),
         .testTarget(

@@ -132,6 +132,7 @@ def main():
     parser.add_argument("--streams", type=int, default=20)
     parser.add_argument("--services", type=int, default=10000)
     parser.add_argument("--kube-proxy", action="store_true")
+    parser.add_argument("--fast-path", default="redirect", choices=["off", "translate", "redirect"])
     options = parser.parse_args()
     if subprocess.run([*REAL_TIME, "true"]).returncode:
         REAL_TIME.clear()
@@ -143,7 +144,8 @@ def main():
             address = load_kube_proxy(options.bench, options.services)
         else:
             lines = run(*inside("node", f"{options.bench}/ProxyBenchmark", "program",
-                                str(options.services), "10", "10.247.0.3:8081"))
+                                str(options.services), "10", "10.247.0.3:8081",
+                                options.fast_path))
             address = lines.split()[-1]
         # Each way has a port of its own, so that no connection is in another's way in conntrack.
         server = inside("server", *REAL_TIME, f"{options.bench}/PathBenchmark", "server",

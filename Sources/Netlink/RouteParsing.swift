@@ -21,6 +21,8 @@ extension Link {
             case IFLA_ADDRESS: address = MACAddress(networkBytes: payload.bytes)
             case IFLA_MTU: mtuByteCount = payload.uint32()
             case IFLA_MASTER: masterIndex = Int32(bitPattern: payload.uint32())
+            case IFLA_LINK_NETNSID:
+                peerNamespaceNumber = Int32(bitPattern: payload.uint32())
             case IFLA_LINKINFO: kind = payload.attribute(IFLA_INFO_KIND)?.string
             default: break
             }

@@ -22,6 +22,11 @@ public enum RouteRequest: Hashable, Sendable {
     case deleteNeighbour(Neighbour)
     case addRule(RoutingRule)
     case deleteRule(RoutingRule)
+    /// Makes a link's place for classifiers.
+    case addClassifierHook(linkIndex: Int32)
+    /// Adds a classifier, or replaces the one of its priority.
+    case setClassifier(Classifier, program: Int32)
+    case deleteClassifier(Classifier)
 
     /// Sets a link up or down.
     public static func setUp(index: Int32, _ isUp: Bool = true) -> RouteRequest {
@@ -92,6 +97,15 @@ public enum RouteRequest: Hashable, Sendable {
         case .deleteRule(let rule):
             buffer.beginMessage(type: UInt16(RTM_DELRULE), flags: request)
             encodeRule(rule, into: buffer)
+        case .addClassifierHook(let index):
+            buffer.beginMessage(type: UInt16(RTM_NEWQDISC), flags: exclusive)
+            Classifier.encodeHook(linkIndex: index, into: buffer)
+        case .setClassifier(let classifier, let program):
+            buffer.beginMessage(type: UInt16(RTM_NEWTFILTER), flags: create)
+            classifier.encode(program: program, into: buffer)
+        case .deleteClassifier(let classifier):
+            buffer.beginMessage(type: UInt16(RTM_DELTFILTER), flags: request)
+            classifier.encode(program: nil, into: buffer)
         }
     }
 
@@ -230,6 +244,11 @@ extension RouteRequest: CustomStringConvertible {
         case .deleteNeighbour(let neighbour): "delete neighbour \(neighbour.address)"
         case .addRule(let rule): "add routing rule \(rule.priority)"
         case .deleteRule(let rule): "delete routing rule \(rule.priority)"
+        case .addClassifierHook(let index): "make link \(index) ready for classifiers"
+        case .setClassifier(let classifier, _):
+            "put the classifier \(classifier.name) at link \(classifier.linkIndex)"
+        case .deleteClassifier(let classifier):
+            "take the classifier \(classifier.name) from link \(classifier.linkIndex)"
         }
     }
 }

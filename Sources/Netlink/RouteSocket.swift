@@ -146,6 +146,15 @@ public final class RouteSocket: Sendable {
         return try dump(RTM_GETRULE, header, "list routing rules").compactMap(RoutingRule.init)
     }
 
+    /// The BPF classifiers at a link, in the order in which they see packets.
+    public func classifiers(
+        linkIndex: Int32, _ direction: Classifier.Direction
+    ) throws -> [Classifier] {
+        let header = Classifier.header(linkIndex: linkIndex, direction)
+        return try dump(RTM_GETTFILTER, header, "list classifiers of link \(linkIndex)")
+            .compactMap { Classifier($0, direction) }
+    }
+
     private func dump(
         _ type: Int, _ header: some BitwiseCopyable, _ operation: String
     ) throws -> [Message] {

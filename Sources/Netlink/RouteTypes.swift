@@ -20,6 +20,8 @@ public struct Link: Hashable, Sendable {
     public var masterIndex: Int32?
     /// `veth`, `bridge`, `dummy`, …; nil for hardware.
     public var kind: String?
+    /// The number this namespace has for the namespace of the other end, where that is another.
+    public var peerNamespaceNumber: Int32?
 }
 
 /// What a new link is.

@@ -11,7 +11,15 @@ struct PlannedChanges: Sendable {
     /// Frontends with affinity, with the endpoints to forget; nil for all.
     private(set) var forgotten: [Frontend: Set<Backend>?] = [:]
 
+    /// Services whose pods' connections may take the fast path, and how they change, in order.
+    private(set) var fastPath: [FastPathChange] = []
+
     var isEmpty: Bool { elements.isEmpty && newTreatments.isEmpty }
+
+    mutating func noteFastPath(_ frontend: Frontend, old: FastPathService?, new: FastPathService?) {
+        guard elements.isKept, old != new else { return }
+        fastPath.append(FastPathChange(frontend: frontend, old: old, new: new))
+    }
 
     /// Remembers that flows to a UDP frontend must be looked at. A UDP client sends from one port
     /// for as long as it likes, so that its flow never ends by itself.

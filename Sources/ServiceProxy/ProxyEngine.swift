@@ -8,6 +8,10 @@ import NetworkTypes
 final class ProxyEngine {
     private let backend: any NFTablesBackend
     private let flows: ConntrackSocket?
+    /// Where pods' connections go past the rules; nil where they do not.
+    let fastPath: FastPath?
+    /// True where the fast path holds no Services, or others than it should.
+    private var isFastPathStale = true
     private(set) var compiler: ServiceCompiler
     private(set) var planner: RulesetPlanner
     private(set) var statistics = ProxyStatistics()
@@ -27,14 +31,17 @@ final class ProxyEngine {
     /// - Parameters:
     ///   - flows: connection tracking; nil leaves flows alone.
     ///   - findsSockets: whether the kernel has `socket` expressions.
+    ///   - fastPath: the programs at pods' links, where there are any.
     init(
         options: RulesetOptions, families: [IPAddress.Family], node: NodeContext,
-        backend: any NFTablesBackend, flows: ConntrackSocket?, findsSockets: Bool = true
+        backend: any NFTablesBackend, flows: ConntrackSocket?, findsSockets: Bool = true,
+        fastPath: FastPath? = nil
     ) {
         planner = RulesetPlanner(options, families: families)
         compiler = ServiceCompiler(node: node, findsSockets: findsSockets)
         self.backend = backend
         self.flows = flows
+        self.fastPath = fastPath
     }
 
     // MARK: - Objects
@@ -112,6 +119,7 @@ final class ProxyEngine {
         for transaction in changes.transactions(planner.ruleset) {
             try apply(transaction)
         }
+        if !isFastPathStale { try withFastPath { try $0.apply(changes.fastPath) } }
         finish(changes)
     }
 
@@ -127,6 +135,9 @@ final class ProxyEngine {
     /// Loads everything, into tables that are there already where that is possible: their rules
     /// hold until the moment each is replaced.
     private func load() throws {
+        // What it holds may be another agent's, and old; the rules serve all that it does not.
+        isFastPathStale = true
+        try fastPath?.clear()
         var readings: [IPAddress.Family: KernelReading] = [:]
         for family in planner.families {
             let reading = try KernelReading(
@@ -223,6 +234,30 @@ final class ProxyEngine {
         statistics.changedElementCount += transaction.changeCount
     }
 
+    // MARK: - Fast path
+
+    /// Fills the fast path after everything was loaded: nobody need wait for that.
+    func accelerate() throws {
+        guard isLoaded, isFastPathStale else { return }
+        isFastPathStale = false
+        try withFastPath {
+            try $0.refreshLinks()
+            try $0.fill(sources: planner.options.podCIDRs, planner)
+        }
+    }
+
+    /// Leaves every Service to the rules where the fast path cannot be had; the next audit tries
+    /// again.
+    /// - Throws: where even that fails, so that old endpoints would stay in use.
+    private func withFastPath(_ body: (FastPath) throws -> Void) throws {
+        guard let fastPath else { return }
+        do { try body(fastPath) } catch {
+            statistics.fastPathFailureCount += 1
+            statistics.fastPathError = "\(error)"
+            try fastPath.clear()
+        }
+    }
+
     // MARK: - Audit
 
     /// Compares the kernel with memory, and repairs what differs.
@@ -252,6 +287,9 @@ final class ProxyEngine {
             if !repair.isEmpty { try apply(repair) }
         }
         try sweepUnusedTreatments()
+        try withFastPath {
+            differences += try $0.audit(sources: planner.options.podCIDRs, planner)
+        }
         // What a clean-up after a change left over, because it failed.
         try reconcileAllFlows()
         try reconcileAllClients()
@@ -343,6 +381,7 @@ final class ProxyEngine {
     /// Reads the counters that the kernel keeps.
     func counters() throws -> KernelCounters {
         var counters = KernelCounters()
+        let fast = try fastPath?.connections() ?? [:]
         for family in planner.families {
             let ruleset = planner.ruleset(family)
             for counter in try backend.counters(in: ruleset.table) {
@@ -362,7 +401,8 @@ final class ProxyEngine {
                     counters.connections.append(
                         .init(
                             service: key, port: "\(port.port)", role: frontend.role.rawValue,
-                            packets: packets[frontend.frontend.key] ?? 0))
+                            packets: (packets[frontend.frontend.key] ?? 0)
+                                + (fast[frontend.frontend] ?? 0)))
                 }
             }
         }
@@ -476,6 +516,9 @@ struct ProxyStatistics: Sendable {
     var auditCount = 0
     var repairedDifferenceCount = 0
     var followUpFailureCount = 0
+    var fastPathFailureCount = 0
+    /// Why the fast path failed last.
+    var fastPathError: String?
     /// Seconds spent to find and delete stale flows.
     var conntrackSyncs = Histogram()
     var deletedFlowCount = 0

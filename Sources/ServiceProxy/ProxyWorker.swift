@@ -37,6 +37,7 @@ final class ProxyWorker: @unchecked Sendable {
     private var thread = pthread_t()
     /// As of which change `onHealthChecks` was told; the thread's own.
     private var reportedHealthCheckChange = 0
+    private var reportedFastPathFailureCount = 0
     private let startedAt = monotonicNanoseconds()
     /// What can be read without asking the thread.
     let metrics = ProxyMetrics()
@@ -110,8 +111,9 @@ final class ProxyWorker: @unchecked Sendable {
         var retry: UInt64?
         var failures = 0
         var hasGarbage = false
+        var nextSweep = UInt64.max
         while true {
-            let deadline = min(nextAudit, retry ?? .max)
+            let deadline = min(nextAudit, retry ?? .max, nextSweep)
             if hasGarbage {
                 // What a start or an audit took is many times what stays.
                 _ = portolan_malloc_trim()
@@ -127,6 +129,10 @@ final class ProxyWorker: @unchecked Sendable {
                 return inbox
             }
             deliver(taken)
+            if let fastPath = engine.fastPath {
+                look(after: fastPath)
+                nextSweep = monotonicNanoseconds() + FastPath.sweepPeriodNanoseconds
+            }
             if let seconds = taken.auditPeriodSeconds, seconds != auditPeriodSeconds {
                 auditPeriodSeconds = seconds
                 nextAudit = monotonicNanoseconds() + UInt64(seconds) * 1_000_000_000
@@ -169,8 +175,13 @@ final class ProxyWorker: @unchecked Sendable {
     private func waitForWork(until deadline: UInt64) {
         let now = monotonicNanoseconds()
         let milliseconds = deadline <= now ? 0 : Int32(clamping: (deadline - now) / 1_000_000 + 1)
-        var poll = pollfd(fd: wake, events: Int16(POLLIN), revents: 0)
-        guard Glibc.poll(&poll, 1, milliseconds) > 0 else { return }
+        // A negative descriptor is passed over.
+        var polls = [wake, engine.fastPath?.descriptor ?? -1].map {
+            pollfd(fd: $0, events: Int16(POLLIN), revents: 0)
+        }
+        guard Glibc.poll(&polls, nfds_t(polls.count), milliseconds) > 0,
+            polls[0].revents != 0
+        else { return }
         var count: UInt64 = 0
         read(wake, &count, 8)
     }
@@ -181,6 +192,16 @@ final class ProxyWorker: @unchecked Sendable {
         for (key, service) in inbox.services { engine.note(key, sharedService: service) }
         for (key, slice) in inbox.slices { engine.note(key, sharedSlice: slice) }
         metrics.note(changes: inbox)
+    }
+
+    private func look(after fastPath: FastPath) {
+        do {
+            try fastPath.noteLinkChanges()
+            try fastPath.sweepIfDue(now: monotonicNanoseconds())
+        } catch {
+            metrics.noteFailure()
+            logger.error("the fast path's links or flows", metadata: ["error": "\(error)"])
+        }
     }
 
     private func flush(_ taken: Inbox) -> Bool {
@@ -203,6 +224,7 @@ final class ProxyWorker: @unchecked Sendable {
             reportedHealthCheckChange = engine.planner.healthCheckChangeCount
             onHealthChecks(engine.healthChecks)
         }
+        accelerate()
         if isFull {
             logger.info(
                 "Services are programmed",
@@ -212,6 +234,21 @@ final class ProxyWorker: @unchecked Sendable {
                 ])
         }
         return true
+    }
+
+    private func accelerate() {
+        do {
+            try engine.accelerate()
+        } catch {
+            engine.invalidate()
+            metrics.noteFailure()
+        }
+        if engine.statistics.fastPathFailureCount != reportedFastPathFailureCount {
+            reportedFastPathFailureCount = engine.statistics.fastPathFailureCount
+            logger.warning(
+                "the fast path cannot be used; the rules serve every Service",
+                metadata: ["error": "\(engine.statistics.fastPathError ?? "")"])
+        }
     }
 
     private func audit() {

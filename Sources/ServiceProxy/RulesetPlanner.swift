@@ -256,6 +256,27 @@ struct RulesetPlanner: Sendable {
             for (id, value) in elements(entry) { changes.elements.add(id, value) }
         }
         changes.noteFlows(entry.rules.frontend, old: nil, new: entry.port)
+        changes.noteFastPath(entry.rules.frontend, old: nil, new: fastPathService(entry))
+    }
+
+    /// What the fast path may do for a frontend; nil where it is left to the rules.
+    private func fastPathService(_ entry: Entry) -> FastPathService? {
+        options.masqueradesAll ? nil : FastPathService(entry.rules, entry.port)
+    }
+
+    /// Calls `body` with every frontend that the fast path may serve.
+    func forEachFastPathService(
+        _ body: (Frontend, FastPathService) throws -> Void
+    ) rethrows {
+        for (key, rules) in services {
+            for port in rules.ports where families.contains(port.family) {
+                for frontend in port.frontends where owners[frontend.frontend] == key {
+                    if let service = fastPathService(Entry(rules: frontend, port: port)) {
+                        try body(frontend.frontend, service)
+                    }
+                }
+            }
+        }
     }
 
     private mutating func remove(_ entry: Entry, _ changes: inout PlannedChanges) {
@@ -263,6 +284,7 @@ struct RulesetPlanner: Sendable {
         for (id, value) in elements(entry) { changes.elements.remove(id, value) }
         disuse(entry.rules)
         changes.noteFlows(entry.rules.frontend, old: entry.port, new: nil)
+        changes.noteFastPath(entry.rules.frontend, old: fastPathService(entry), new: nil)
         if entry.rules.remembersClients { changes.forgetClients(of: entry.rules.frontend) }
     }
 
@@ -289,6 +311,7 @@ struct RulesetPlanner: Sendable {
             }
         }
         changes.noteFlows(frontend, old: old.port, new: new.port)
+        changes.noteFastPath(frontend, old: fastPathService(old), new: fastPathService(new))
         noteClients(frontend, old, new, &changes)
     }
 

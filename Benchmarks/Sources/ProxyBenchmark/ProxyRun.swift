@@ -12,6 +12,8 @@ struct ProxyRun {
     let serviceCount: Int
     let endpointCount: Int
     let changeCount: Int
+    /// What is taken past the rules.
+    var fastPath = ProxyAgent.FastPathMode.redirect
 
     init(_ serviceCount: Int, _ endpointCount: Int, _ changeCount: Int) {
         self.serviceCount = serviceCount
@@ -51,6 +53,7 @@ struct ProxyRun {
         configuration.metricsAddress = nil
         configuration.followsConfigMap = false
         configuration.setsSysctls = false
+        configuration.fastPath = fastPath
         var logger = Logger(label: "benchmark") { _ in log }
         logger.logLevel = .info
         return ProxyAgent(client: api, configuration: configuration, logger: logger)

@@ -14,5 +14,6 @@
 #include "CLinuxSpawn.h"
 #include "CLinuxPackets.h"
 #include "CLinuxSockets.h"
+#include "CLinuxBPF.h"
 
 #endif

@@ -1,0 +1,34 @@
+import NetworkTypes
+
+/// A cluster IP and port whose connections from pods need nothing but an endpoint chosen at
+/// random: no affinity, no masquerading, no reason to refuse. All else is left to the rules.
+struct FastPathService: Hashable, Sendable {
+    /// The endpoints to choose from.
+    var backends: ArraySlice<Backend>
+
+    /// nil where the frontend needs more, or has no endpoint.
+    init?(_ frontend: FrontendRules, _ port: PortRules) {
+        guard frontend.role == .clusterIP, case .address = frontend.frontend,
+            port.port.transport == .tcp, frontend.dispatch.treatment == .cluster,
+            frontend.dispatch.affinityTimeoutSeconds == nil, frontend.allowedSources == nil,
+            frontend.dispatch.range.count > 0,
+            frontend.dispatch.range.count < Int(FastPathLayout.headSlot)
+        else { return nil }
+        backends = port.slots[frontend.dispatch.range.indexes]
+    }
+}
+
+/// How a Service of the fast path changes.
+struct FastPathChange: Sendable {
+    var frontend: Frontend
+    var old: FastPathService?
+    var new: FastPathService?
+}
+
+/// Which links of the node lead to pods, and which pods.
+struct PodLinks: Hashable, Sendable {
+    /// Links by number, with the number of the namespace at their other end.
+    var links: [Int32: Int32] = [:]
+    /// Pods that have a link of their own, with its number.
+    var pods: [IPAddress: Int32] = [:]
+}
