@@ -201,6 +201,7 @@ let package = Package(
                 "TestSupport",
             ]),
         tests("AddressPools", ["Informer", "JSON", "KubernetesAPI", "NetworkTypes"]),
+        tests("BPF"),
         tests("Netlink", ["CLinux", "NetworkTypes", "TestSupport"]),
         tests("NFTables", ["CLinux", "JSON", "Netlink", "NetworkTypes", "TestSupport"]),
         tests(

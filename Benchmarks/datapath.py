@@ -132,7 +132,7 @@ def main():
     parser.add_argument("--streams", type=int, default=20)
     parser.add_argument("--services", type=int, default=10000)
     parser.add_argument("--kube-proxy", action="store_true")
-    parser.add_argument("--fast-path", default="redirect", choices=["off", "translate", "redirect"])
+    parser.add_argument("--fast-path", default="on", choices=["on", "off"])
     options = parser.parse_args()
     if subprocess.run([*REAL_TIME, "true"]).returncode:
         REAL_TIME.clear()

@@ -58,6 +58,14 @@ struct AgentCommand: AsyncParsableCommand {
     @Flag(inversion: .prefixedNo, help: "Program Services into the kernel.")
     var proxy = true
 
+    @Flag(
+        inversion: .prefixedNo,
+        help: """
+            Take pods' connections to cluster IPs from link to link, past all rules: faster, but \
+            not where network policies are enforced by nftables or iptables.
+            """)
+    var fastPath = false
+
     @Flag(inversion: .prefixedNo, help: "Answer DNS.")
     var dns = true
 
@@ -135,7 +143,8 @@ struct AgentCommand: AsyncParsableCommand {
             nodeName: nodeName, address: facts.address, interface: link,
             podCIDRs: podCidr, serviceCIDRs: facts.serviceCIDRs, clusterDNS: facts.clusterDNS,
             clusterDomain: clusterDomain, forwarder: forwarder, dataDirectory: dataDir,
-            tableName: tableName, roles: roles, kubeProxyConfiguration: kubeProxy)
+            tableName: tableName, roles: roles, kubeProxyConfiguration: kubeProxy,
+            usesFastPath: fastPath)
         // The server needs the address to listen at; without it nobody is to send here.
         if dns, let address = facts.clusterDNS { try LocalAddresses.addToLoopback(address) }
         defer {

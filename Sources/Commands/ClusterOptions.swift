@@ -57,6 +57,11 @@ struct ClusterOptions: ParsableArguments {
     @Flag(help: "Answer nodePorts and load-balancer ports on this machine's 127.0.0.1, too.")
     var localhost = false
 
+    @Flag(
+        inversion: .prefixedNo,
+        help: "Take pods' connections to cluster IPs from link to link, past all rules.")
+    var fastPath = true
+
     /// Reads every range and checks that they fit each other.
     /// - Throws: `ValidationError` naming the flag and the remedy.
     func topology(name: String) throws -> Topology {

@@ -147,7 +147,7 @@ struct ControlPlane: Sendable {
     // MARK: - Nodes
 
     /// Writes what a node's process needs and returns how it is started.
-    func prepare(_ node: Topology.NodePlan) throws -> NodeSupervisor.Node {
+    func prepare(_ node: Topology.NodePlan, fastPath: Bool) throws -> NodeSupervisor.Node {
         let directory = data.node(node.name)
         let client = try authority.issueClient(
             user: "system:node:\(node.name)", groups: ["system:nodes"])
@@ -180,7 +180,7 @@ struct ControlPlane: Sendable {
                 "--image-directory", data.images,
                 "--server-certificate", paths.certificate, "--server-key", paths.key,
                 "--client-authority", paths.authority, "--ready-descriptor", "3",
-            ] + ranges
+            ] + ranges + (fastPath ? [] : ["--no-fast-path"])
         return NodeSupervisor.Node(
             name: node.name, arguments: arguments, logPath: data.nodeLog(node.name))
     }

@@ -35,6 +35,8 @@ struct NodeAgents: Sendable {
         var roles: Set<Role> = [.proxy, .dns, .speaker]
         /// The proxy's configuration; nil to follow the ConfigMap kube-system/kube-proxy.
         var kubeProxyConfiguration: KubeProxyConfiguration?
+        /// Whether pods' connections to cluster IPs go past the rules.
+        var usesFastPath = false
     }
 
     private let cache: ClusterCache
@@ -78,6 +80,7 @@ struct NodeAgents: Sendable {
         configuration.serviceCIDRs = settings.serviceCIDRs
         configuration.podCIDRs = settings.podCIDRs
         configuration.kubeProxyConfiguration = settings.kubeProxyConfiguration
+        configuration.usesFastPath = settings.usesFastPath
         configuration.followsConfigMap = settings.kubeProxyConfiguration == nil
         if settings.roles.contains(.dns), let address = settings.clusterDNS {
             configuration.locallyServedAddresses = [address]

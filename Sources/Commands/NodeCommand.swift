@@ -36,6 +36,9 @@ struct AgentOptions: ParsableArguments {
     @Option(help: "Where names outside the cluster are asked; /etc/resolv.conf by default.")
     var forwarder: IPAddress?
 
+    @Flag(inversion: .prefixedNo, help: "Take pods' connections to cluster IPs past all rules.")
+    var fastPath = true
+
     @Option(help: "Where the node keeps its things.")
     var dataDir: String
 
@@ -143,7 +146,7 @@ extension AgentOptions {
             nodeName: nodeName, address: address, interface: interface, podCIDRs: [podCidr],
             serviceCIDRs: serviceClusterIpRange, clusterDNS: clusterDns,
             clusterDomain: clusterDomain, forwarder: forwarder, dataDirectory: dataDir,
-            tableName: tableName)
+            tableName: tableName, usesFastPath: fastPath)
     }
 
     func clientConfiguration() throws -> ClientConfiguration {

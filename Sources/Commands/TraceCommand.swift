@@ -99,7 +99,7 @@ struct TraceCommand: AsyncParsableCommand {
                 named: name, from: NFTablesKernel(in: namespace), localAddresses: local,
                 sockets: NetworkNamespace.withThread(in: namespace) {
                     try ListeningSockets.ofThisNamespace()
-                })
+                }, fastPath: FastPathTables(named: name, in: namespace))
         } catch let failure as CommandFailure {
             throw failure
         } catch {

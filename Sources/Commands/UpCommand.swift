@@ -34,7 +34,8 @@ struct UpCommand: AsyncParsableCommand {
         try await Standalone(
             topology: topology, data: DataDirectory(path: identity.dataDir),
             kubeconfigPath: cluster.kubeconfig, loadBalancer: cluster.loadBalancer == .builtin,
-            localhost: cluster.localhost, console: Console(mirror: mirrorDescriptor)
+            localhost: cluster.localhost, fastPath: cluster.fastPath,
+            console: Console(mirror: mirrorDescriptor)
         ).run()
     }
 }
@@ -46,6 +47,7 @@ struct Standalone: Sendable {
     let kubeconfigPath: String?
     let loadBalancer: Bool
     let localhost: Bool
+    let fastPath: Bool
     let console: Console
 
     func run() async throws {
@@ -107,7 +109,7 @@ struct Standalone: Sendable {
                 console.step("API server at https://127.0.0.1:\(topology.apiPort)")
             }
             for node in topology.nodes {
-                let process = try plane.prepare(node)
+                let process = try plane.prepare(node, fastPath: fastPath)
                 group.addTask {
                     try await withTaskCancellationHandler {
                         _ = try await plane.server.waitUntilListening()

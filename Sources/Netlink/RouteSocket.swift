@@ -222,6 +222,13 @@ public final class RouteMonitor: Sendable {
             .route, groups: subjects.rawValue, isNonBlocking: isNonBlocking)
     }
 
+    /// Opens a monitor in the namespace; it may be used from any thread.
+    public init(_ subjects: Subjects, in namespace: NamespaceDescriptor) throws {
+        socket = try NetworkNamespace.withThread(in: namespace) {
+            try NetlinkSocket(.route, groups: subjects.rawValue, isNonBlocking: true)
+        }
+    }
+
     /// Readable, for epoll, when there are events.
     public var descriptor: Int32 { socket.descriptor }
 

@@ -22,34 +22,34 @@ final class FastPath {
         var repairCount = 0
     }
 
-    private(set) var statistics = Statistics()
-    private let families: [FastPathProgram.Maps]
-    private let links: BPFMap
-    private let programs: [Classifier.Direction: BPFProgram]
-    private let routes: RouteSocket
-    private let monitor: RouteMonitor
-    private let name: String
-    private let logger: Logger
-    private var present = PodLinks()
-    private var lastSweepNanoseconds: UInt64 = 0
+    var statistics = Statistics()
+    private(set) var families: [FastPathProgram.Maps]
+    let links: BPFMap
+    private(set) var programs: [Classifier.Direction: BPFProgram] = [:]
+    let routes: RouteSocket
+    let monitor: RouteMonitor
+    let name: String
+    let logger: Logger
+    /// The links that have the programs.
+    var present = PodLinks()
+    var lastSweepNanoseconds: UInt64 = 0
+    private let seed = UInt64.random(in: .min ... .max)
 
-    /// Before those of other projects, which see what pods meant to say otherwise.
-    private static let priority: UInt16 = 1
     /// One more with every change of what maps hold.
     private static let layoutVersion = 1
-    static let sweepPeriodNanoseconds: UInt64 = 10_000_000_000
 
-    /// Opens the fast path in the calling thread's namespace, over the maps that an agent before
-    /// left there. No Service takes it yet.
+    /// Opens the fast path of a namespace, the calling thread's by default, over the maps that an
+    /// agent before left there. No Service takes it before `fill`.
     /// - Throws: `BPFError` or `NetlinkError` where the kernel lacks something.
     init(
-        tableName: String, families: [IPAddress.Family], mode: ProxyAgent.FastPathMode,
-        logger: Logger
+        tableName: String, families: [IPAddress.Family],
+        in namespace: NamespaceDescriptor? = nil, logger: Logger
     ) throws {
         name = Self.classifierName(tableName)
         self.logger = logger
-        monitor = try RouteMonitor([.links, .addresses, .routes])
-        routes = try RouteSocket()
+        let namespace = try namespace ?? NetworkNamespace.current()
+        monitor = try RouteMonitor([.links, .addresses, .routes], in: namespace)
+        routes = try RouteSocket(in: namespace)
         let left = try Self.mapsLeft(name, routes)
         func open(_ shape: BPFMap.Shape) throws -> BPFMap {
             if let map = left[shape.name], map.shape == shape { return map }
@@ -59,22 +59,24 @@ final class FastPath {
         self.links = links
         self.families = try families.map { family in
             let layout = FastPathLayout(family: family)
+            let capacity =
+                left[layout.services(0).name]?.shape.capacity
+                ?? FastPathLayout.leastServiceCapacity
             return try FastPathProgram.Maps(
-                layout: layout, services: open(layout.services), flows: open(layout.flows),
-                pods: open(layout.pods), sources: open(layout.sources),
-                counts: open(layout.counts), links: links)
+                layout: layout, services: open(layout.services(capacity)),
+                flows: open(layout.flows), pods: open(layout.pods), sources: open(layout.sources),
+                counts: open(layout.counts(capacity)), links: links)
         }
-        let seed = UInt64.random(in: .min ... .max)
-        var programs: [Classifier.Direction: BPFProgram] = [:]
+        try loadPrograms()
+    }
+
+    private func loadPrograms() throws {
         for (direction, place) in [
             (FastPathProgram.Direction.fromPod, Classifier.Direction.ingress), (.toPod, .egress),
         ] {
             programs[place] = try BPFProgram(
-                "portolan",
-                FastPathProgram.instructions(
-                    direction, self.families, redirects: mode == .redirect, seed: seed))
+                "portolan", FastPathProgram.instructions(direction, families, seed: seed))
         }
-        self.programs = programs
     }
 
     /// Lets no new connection take a fast path that an agent before left in the calling thread's
@@ -84,11 +86,12 @@ final class FastPath {
         for (name, map) in maps where name.hasPrefix("services") { try map.removeAll() }
     }
 
-    private static func classifierName(_ tableName: String) -> String {
+    static func classifierName(_ tableName: String) -> String {
         "\(tableName)/\(layoutVersion)"
     }
 
-    private static func mapsLeft(
+    /// The maps of the programs at pods' links; none where there are none.
+    static func mapsLeft(
         _ name: String, _ routes: RouteSocket
     ) throws -> [String: BPFMap] {
         for link in try routes.links() where link.kind == "veth" {
@@ -112,6 +115,7 @@ final class FastPath {
 
     /// Puts all Services in, after `clear`, and says whose sources they are for.
     func fill(sources: [Prefix], _ planner: RulesetPlanner) throws {
+        try makeRoom(planner)
         try set(sources: sources)
         for maps in families {
             var keys: [UInt8] = []
@@ -124,8 +128,8 @@ final class FastPath {
                     keys += id
                     values += value
                 }
-                let head = maps.layout.serviceKey(address, port.port, slot: FastPathLayout.headSlot)
-                try maps.counts.set(head, [UInt8](repeating: 0, count: 8), .add)
+                try maps.counts.set(
+                    maps.layout.headKey(address, port.port), [UInt8](repeating: 0, count: 8), .add)
                 statistics.serviceCount += 1
                 if keys.count > 1 << 20 {
                     try maps.services.set(keys: keys, values: values)
@@ -135,6 +139,27 @@ final class FastPath {
             }
             try maps.services.set(keys: keys, values: values)
         }
+    }
+
+    /// Puts larger maps in the place of those that would be full, and programs that use them.
+    private func makeRoom(_ planner: RulesetPlanner) throws {
+        var hasGrown = false
+        for (index, maps) in families.enumerated() {
+            var count = 0
+            planner.forEachFastPathService { frontend, service in
+                if frontend.family == maps.layout.family { count += service.backends.count + 1 }
+            }
+            let capacity = FastPathLayout.serviceCapacity(for: count)
+            guard capacity > maps.services.shape.capacity else { continue }
+            let counts = try BPFMap(maps.layout.counts(capacity))
+            for (key, value) in try maps.counts.entries() { try counts.set(key, value) }
+            families[index].services = try BPFMap(maps.layout.services(capacity))
+            families[index].counts = counts
+            hasGrown = true
+        }
+        guard hasGrown else { return }
+        try loadPrograms()
+        try refreshLinks(isAudit: true)
     }
 
     /// Brings changes about, in order. A Service for which there is no room is left to the rules.
@@ -147,8 +172,9 @@ final class FastPath {
                 try apply(change, maps, address, port.port)
             } catch let error as BPFError where error.isFull {
                 statistics.fullCount += 1
-                try maps.services.remove(
-                    maps.layout.serviceKey(address, port.port, slot: FastPathLayout.headSlot))
+                if try maps.services.remove(maps.layout.headKey(address, port.port)) {
+                    statistics.serviceCount -= 1
+                }
             }
         }
     }
@@ -167,19 +193,18 @@ final class FastPath {
             try maps.services.set(
                 layout.serviceKey(address, port, slot: UInt16(slot)), layout.endpoint(backend))
         }
-        let head = layout.serviceKey(address, port, slot: FastPathLayout.headSlot)
+        let head = layout.headKey(address, port)
         if change.new != nil {
             if change.old == nil {
                 try maps.counts.set(head, [UInt8](repeating: 0, count: 8), .add)
-                statistics.serviceCount += 1
             }
             if old.count != new.count {
                 try maps.services.set(head, layout.head(count: new.count))
+                if change.old == nil { statistics.serviceCount += 1 }
             }
         } else {
-            try maps.services.remove(head)
+            if try maps.services.remove(head) { statistics.serviceCount -= 1 }
             try maps.counts.remove(head)
-            statistics.serviceCount -= 1
         }
         for slot in new.count..<max(new.count, old.count) {
             try maps.services.remove(layout.serviceKey(address, port, slot: UInt16(slot)))
@@ -194,7 +219,7 @@ final class FastPath {
             (layout.serviceKey(address, port, slot: UInt16(slot)), layout.endpoint(backend))
         } + [
             (
-                layout.serviceKey(address, port, slot: FastPathLayout.headSlot),
+                layout.headKey(address, port),
                 layout.head(count: service.backends.count)
             )
         ]
@@ -267,141 +292,5 @@ final class FastPath {
             }
         }
         return connections
-    }
-
-    // MARK: - Links
-
-    /// Readable where links, addresses or routes changed.
-    var descriptor: Int32 { monitor.descriptor }
-
-    /// Reads what changed of links, and puts programs at those that lead to pods.
-    func noteLinkChanges() throws {
-        // A change is read anew in whole: the events only say that there is one.
-        var isNew = false
-        while true {
-            let events = try monitor.events()
-            if events.isEmpty { break }
-            isNew = true
-        }
-        if isNew { try refreshLinks() }
-    }
-
-    /// Puts programs at the links that lead to pods, and knows the pods.
-    func refreshLinks(isAudit: Bool = false) throws {
-        let found = PodLinks(
-            links: try routes.links(), addresses: try routes.addresses(),
-            routes: try families.flatMap { try routes.routes($0.layout.family) })
-        var attached = found
-        for (index, number) in found.links {
-            if isAudit || present.links[index] != number || present.links.isEmpty {
-                do { try attach(index, number) } catch let error as NetlinkError {
-                    // Gone between the reading and now, most of the time: the next event tells.
-                    logger.debug(
-                        "a pod's link cannot have the fast path",
-                        metadata: ["link": "\(index)", "error": "\(error)"])
-                    attached.links[index] = nil
-                    attached.pods = attached.pods.filter { $0.value != index }
-                }
-            }
-        }
-        let gone = present.links.keys.filter { found.links[$0] == nil }
-        for index in gone {
-            try links.remove(Self.key(index))
-            _ = try routes.attempt(
-                Classifier.Direction.allCases.map { .deleteClassifier(classifier(index, $0)) })
-        }
-        try set(pods: attached.pods)
-        present = attached
-        statistics.linkCount = attached.links.count
-        if !gone.isEmpty { try sweep(now: monotonicNanoseconds()) }
-    }
-
-    private func classifier(_ index: Int32, _ direction: Classifier.Direction) -> Classifier {
-        Classifier(linkIndex: index, direction, priority: Self.priority, name: name)
-    }
-
-    /// Answers must be known before questions are sent: the way to the pod first.
-    private func attach(_ index: Int32, _ namespaceNumber: Int32) throws {
-        let number = withUnsafeBytes(of: namespaceNumber, Array.init)
-        try links.set(Self.key(index), number)
-        // There is one already where this, or another, has been here before.
-        _ = try routes.attempt([.addClassifierHook(linkIndex: index)])
-        for direction in [Classifier.Direction.egress, .ingress] {
-            guard let program = programs[direction] else { continue }
-            try routes.perform(
-                .setClassifier(classifier(index, direction), program: program.descriptor))
-        }
-    }
-
-    private func set(pods: [IPAddress: Int32]) throws {
-        for maps in families {
-            let wanted = Dictionary(
-                uniqueKeysWithValues: pods.filter { $0.key.family == maps.layout.family }.map {
-                    ($0.key.networkBytes, Self.key($0.value))
-                })
-            let there = try maps.pods.entries()
-            for key in there.keys where wanted[key] == nil { try maps.pods.remove(key) }
-            for (key, value) in wanted where there[key] != value {
-                try maps.pods.set(key, value)
-            }
-        }
-    }
-
-    private static func key(_ index: Int32) -> [UInt8] { withUnsafeBytes(of: index, Array.init) }
-
-    // MARK: - Flows
-
-    /// Forgets connections that ended, where it is time to.
-    func sweepIfDue(now: UInt64) throws {
-        guard now >= lastSweepNanoseconds + Self.sweepPeriodNanoseconds else { return }
-        try sweep(now: now)
-    }
-
-    /// Forgets connections that ended, were silent too long, or whose pod is gone.
-    private func sweep(now: UInt64) throws {
-        lastSweepNanoseconds = now
-        let seconds = UInt32(truncatingIfNeeded: now >> 30)
-        let wasCrowded = statistics.flowCount
-        statistics.flowCount = 0
-        for maps in families {
-            let isCrowded = wasCrowded > maps.flows.shape.capacity / 2
-            var expired: [FlowEntry] = []
-            try forEachFlow(maps) { entry in
-                statistics.flowCount += 1
-                let isStranded = entry.link != 0 && present.links[Int32(entry.link)] == nil
-                if isStranded
-                    || entry.kind == .forward
-                        && entry.isExpired(now: seconds, isCrowded: isCrowded)
-                {
-                    expired.append(entry)
-                }
-            }
-            for entry in expired { try forget(entry, maps) }
-        }
-    }
-
-    /// Both directions of a connection, unless it was begun anew meanwhile.
-    private func forget(_ entry: FlowEntry, _ maps: FastPathProgram.Maps) throws {
-        guard let value = try maps.flows.take(entry.key) else { return }
-        if FlowEntry(maps.layout, key: entry.key[...], value: value[...]) != entry {
-            try maps.flows.set(entry.key, value, .add)
-            return
-        }
-        try maps.flows.remove(entry.partnerKey)
-        statistics.expiredFlowCount += 1
-    }
-
-    private func forEachFlow(
-        _ maps: FastPathProgram.Maps, _ body: (FlowEntry) throws -> Void
-    ) throws {
-        let (keySize, valueSize) = (maps.layout.flowKeySize, maps.layout.flowValueSize)
-        try maps.flows.forEachStretch { keys, values in
-            for index in 0..<(keys.count / keySize) {
-                let entry = FlowEntry(
-                    maps.layout, key: keys[(index * keySize)..<((index + 1) * keySize)],
-                    value: values[(index * valueSize)..<((index + 1) * valueSize)])
-                if let entry { try body(entry) }
-            }
-        }
     }
 }

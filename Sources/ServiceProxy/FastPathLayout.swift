@@ -17,9 +17,19 @@ struct FastPathLayout: Sendable {
 
     /// The slot that holds the count of a Service's endpoints.
     static let headSlot: UInt16 = 0xFFFF
-    /// Flows times two. A connection has an entry each way.
-    static let flowCapacity: [IPAddress.Family: Int] = [.ipv4: 1 << 18, .ipv6: 1 << 16]
-    static let serviceCapacity = 1 << 21
+    /// A connection has an entry each way. The kernel takes 16 bytes for each that could be there,
+    /// and more for those that are.
+    static let flowCapacity: [IPAddress.Family: Int] = [.ipv4: 1 << 18, .ipv6: 1 << 15]
+    static let leastServiceCapacity = 1 << 12
+    static let largestServiceCapacity = 1 << 22
+
+    /// Room for half as many entries again as there are, or more: a power of two.
+    static func serviceCapacity(for count: Int) -> Int {
+        var capacity = leastServiceCapacity
+        while capacity < count * 3 / 2, capacity < largestServiceCapacity { capacity *= 2 }
+        return capacity
+    }
+
     static let podCapacity = 1 << 14
 
     // MARK: - Packets, from the Ethernet header on
@@ -52,10 +62,9 @@ struct FastPathLayout: Sendable {
 
     private var suffix: String { family == .ipv4 ? "4" : "6" }
 
-    var services: BPFMap.Shape {
+    func services(_ capacity: Int) -> BPFMap.Shape {
         .init(
-            "services" + suffix, key: serviceKeySize, value: serviceValueSize,
-            capacity: Self.serviceCapacity)
+            "services" + suffix, key: serviceKeySize, value: serviceValueSize, capacity: capacity)
     }
     var flows: BPFMap.Shape {
         .init(
@@ -69,8 +78,8 @@ struct FastPathLayout: Sendable {
         .init(
             "sources" + suffix, .longestPrefix, key: 4 + addressSize, value: 4, capacity: 1024)
     }
-    var counts: BPFMap.Shape {
-        .init("counts" + suffix, key: serviceKeySize, value: 8, capacity: 1 << 17)
+    func counts(_ capacity: Int) -> BPFMap.Shape {
+        .init("counts" + suffix, key: serviceKeySize, value: 8, capacity: capacity)
     }
     /// Links to pods, with the number by which the node knows the pod's namespace.
     static let links = BPFMap.Shape("links", key: 4, value: 4, capacity: podCapacity)
@@ -80,6 +89,11 @@ struct FastPathLayout: Sendable {
     func serviceKey(_ address: IPAddress, _ port: UInt16, slot: UInt16) -> [UInt8] {
         address.networkBytes + [UInt8(port >> 8), UInt8(port & 0xFF)]
             + withUnsafeBytes(of: slot.littleEndian, Array.init)
+    }
+
+    /// The key that holds the count of a Service's endpoints.
+    func headKey(_ address: IPAddress, _ port: UInt16) -> [UInt8] {
+        serviceKey(address, port, slot: Self.headSlot)
     }
 
     func endpoint(_ backend: Backend) -> [UInt8] {

@@ -11,6 +11,7 @@ public struct NodeTables: Sendable {
     private let localAddresses: Set<IPAddress>
     private let sockets: ListeningSockets
     private let kernel: InMemoryKernel
+    let fastPath: FastPathTables?
 
     /// Reads a node's tables.
     /// - Parameters:
@@ -18,11 +19,13 @@ public struct NodeTables: Sendable {
     ///   - backend: the kernel of the node's namespace.
     ///   - localAddresses: the addresses that the node has.
     ///   - sockets: where the node's programs listen.
+    ///   - fastPath: what the node's fast path holds, where it has one.
     /// - Throws: what the backend throws.
     public init(
         named name: String, from backend: some NFTablesBackend, localAddresses: Set<IPAddress>,
-        sockets: ListeningSockets = ListeningSockets()
+        sockets: ListeningSockets = ListeningSockets(), fastPath: FastPathTables? = nil
     ) throws {
+        self.fastPath = fastPath
         self.name = name
         self.sockets = sockets
         self.localAddresses = localAddresses
@@ -115,6 +118,26 @@ public struct PathTrace: Sendable {
             ]
             return
         }
+        let name = serviceName.map { "Service \($0)" } ?? "a Service"
+        if !isOwn, port.transport == .tcp,
+            let endpoints = try? tables.fastPath?.endpoints(
+                from: address, to: destination, port.port),
+            !endpoints.isEmpty
+        {
+            outcome = .translated
+            chances = Self.chances(ofFastPathFrom: address, to: endpoints)
+            let count = endpoints.count
+            sentences = [
+                "A connection from \(address) to \(Self.text(destination, port.port)) (TCP) "
+                    + "arrives at the node.",
+                "It belongs to \(name): the program at the pod's link (the fast path) chooses one "
+                    + "of \(count) endpoint\(count == 1 ? "" : "s"), and no rule is asked; the "
+                    + "source is kept.",
+            ]
+            let packet = Packet(.tcp, from: address, 50_000, to: destination, port.port)
+            sentences += closing(packet, endpointName)
+            return
+        }
         let draw = Draw()
         let packet = Packet(port.transport, from: address, 50_000, to: destination, port.port)
         var outcomes: [PacketOutcome] = []
@@ -125,7 +148,6 @@ public struct PathTrace: Sendable {
         } while draw.advance() && outcomes.count < Self.drawLimit
         let first = outcomes[0]
         (outcome, chances) = Self.summary(outcomes)
-        let name = serviceName.map { "Service \($0)" } ?? "a Service"
         sentences = [
             "A connection from \(address) to \(Self.text(destination, port.port)) "
                 + "(\(port.transport.rawValue)) "
@@ -146,6 +168,23 @@ public struct PathTrace: Sendable {
             sentences.append(sentence)
         }
         sentences += closing(packet, endpointName)
+    }
+
+    /// A choice of the fast path. A pod that is itself chosen is left to the rules, which choose
+    /// anew and masquerade where they choose it again.
+    private static func chances(
+        ofFastPathFrom source: IPAddress, to endpoints: [Backend]
+    ) -> [Chance] {
+        let count = Double(endpoints.count)
+        let own = endpoints.count { $0.address == source }
+        let again = Double(own) / count / count
+        return endpoints.map { endpoint in
+            let isOwn = endpoint.address == source
+            return Chance(
+                address: endpoint.address, port: endpoint.port,
+                probability: isOwn ? again : 1 / count + again, isMasqueraded: isOwn)
+        }
+        .sorted { ($1.probability, $0.address, $0.port) < ($0.probability, $1.address, $1.port) }
     }
 
     /// Draws tried at most: more endpoints than Kubernetes gives a Service.

@@ -13,7 +13,9 @@ extension PodLinks {
         for link in links where link.kind == "veth" && link.isUp && !uplinks.contains(link.index) {
             if let number = link.peerNamespaceNumber { self.links[link.index] = number }
         }
-        for route in routes where route.isToOneAddress {
+        // The kernel makes such a route for an IPv6 address of the node's own, too.
+        let own = Set(addresses.map(\.address))
+        for route in routes where route.isToOneAddress && !own.contains(route.destination.address) {
             guard let link = route.linkIndex, let found = links.first(where: { $0.index == link }),
                 found.masterIndex == nil, self.links[link] != nil
             else { continue }

@@ -38,25 +38,14 @@ public final class ProxyAgent: Sendable {
         public var kubeProxyConfiguration: KubeProxyConfiguration?
         /// Whether kernel parameters are set (strictARP, conntrack).
         public var setsSysctls = true
-        /// How much of pods' connections to cluster IPs goes past the rules.
-        public var fastPath = FastPathMode.off
+        /// Whether pods' connections to cluster IPs go past the rules, by BPF programs at the pods'
+        /// links. No chain of any table sees the packets between two pods of the node then.
+        public var usesFastPath = false
         /// How often the kernel is compared with memory, in seconds.
         public var auditPeriodSeconds = 60
 
         /// The configuration with its defaults.
         public init() {}
-    }
-
-    /// How much is taken past the kernel's own ways by BPF programs at pods' links.
-    public enum FastPathMode: String, Sendable, CaseIterable {
-        /// Nothing: the rules carry every connection.
-        case off
-        /// Translation alone. Packets go through routing, connection tracking and other tables'
-        /// chains as if they had been sent to the endpoint itself.
-        case translate
-        /// Between pods of this node also the way: packets go from link to link, and no chain of
-        /// any table sees them.
-        case redirect
     }
 
     /// An address and port to listen at.
@@ -196,13 +185,13 @@ public final class ProxyAgent: Sendable {
     /// The fast path, where it is wanted and the kernel can; the rules do all that it does.
     private func makeFastPath() -> FastPath? {
         do {
-            guard configuration.fastPath != .off else {
+            guard configuration.usesFastPath else {
                 try FastPath.retire(tableName: configuration.tableName)
                 return nil
             }
             return try FastPath(
                 tableName: configuration.tableName, families: configuration.families,
-                mode: configuration.fastPath, logger: logger)
+                logger: logger)
         } catch {
             logger.warning(
                 "pods' connections take no fast path: the kernel cannot",

@@ -406,6 +406,7 @@ final class ProxyEngine {
                 }
             }
         }
+        counters.fastPath = fastPath?.statistics
         counters.invalidPackets = Self.invalidPacketCount()
         return counters
     }

@@ -137,6 +137,10 @@ final class ProxyMetrics: Sendable {
                 statistics.forgottenClientCount
             ),
             (
+                "fast_path_failures", "Times the fast path was given up.",
+                statistics.fastPathFailureCount
+            ),
+            (
                 "follow_up_failures", "Clean-ups after a change that failed.",
                 statistics.followUpFailureCount
             ),
@@ -209,6 +213,25 @@ struct KernelCounters: Sendable {
     var endings: [String: UInt64] = [:]
     /// Packets that connection tracking could not place.
     var invalidPackets: UInt64 = 0
+    /// What the fast path did; nil where there is none.
+    var fastPath: FastPath.Statistics?
+
+    private static func append(_ fastPath: FastPath.Statistics, to text: inout MetricsText) {
+        for (name, help, value) in [
+            ("services", "Cluster IPs and ports that the fast path serves.", fastPath.serviceCount),
+            ("links", "Pods' links with the fast path's programs.", fastPath.linkCount),
+            ("flows", "Entries of connections at the last sweep.", fastPath.flowCount),
+        ] {
+            text.gauge("portolan_proxy_fast_path_\(name)", help, value)
+        }
+        for (name, help, value) in [
+            ("expired_flows", "Connections forgotten after their end.", fastPath.expiredFlowCount),
+            ("full", "Services left to the rules because a map was full.", fastPath.fullCount),
+            ("repairs", "Audits that found the map of Services different.", fastPath.repairCount),
+        ] {
+            text.counter("portolan_proxy_fast_path_\(name)_total", help, value)
+        }
+    }
 
     func append(to text: inout MetricsText) {
         let name = "portolan_proxy_service_connections_total"
@@ -221,6 +244,7 @@ struct KernelCounters: Sendable {
                     ("port", entry.port), ("address", entry.role),
                 ], Double(entry.packets))
         }
+        if let fastPath { Self.append(fastPath, to: &text) }
         let ended = "portolan_proxy_ended_packets_total"
         text.header(ended, "Packets refused or dropped, by reason.", "counter")
         for (reason, count) in endings.sorted(by: { $0.key < $1.key }) {

@@ -1,6 +1,7 @@
 import Glibc
 import JSON
 import KubernetesAPI
+import Logging
 import NFTables
 import Netlink
 import NetworkTypes
@@ -23,24 +24,29 @@ import Testing
             try node.check("nft", "add table ip somebody-elses")
             var world = RandomWorld(seed: 7)
             world.usesAffinity = true
-            func start() -> ProxyEngine {
-                ProxyEngine(
+            func start() throws -> ProxyEngine {
+                try ProxyEngine(
                     options: world.options, families: [.ipv4, .ipv6], node: world.node,
-                    backend: kernel, flows: flows)
+                    backend: kernel, flows: flows,
+                    fastPath: FastPath(
+                        tableName: world.options.tableName, families: [.ipv4, .ipv6],
+                        in: node.descriptor, logger: Logger(label: "test")))
             }
-            var engine = start()
+            var engine = try start()
             for round in 0..<Self.rounds {
                 world.mutate(engine)
                 if round.isMultiple(of: 15) {
                     // A proxy that was killed: nothing was flushed, and the next one reads all.
-                    engine = start()
+                    engine = try start()
                     for (key, service) in world.services { engine.note(key, service: service) }
                     for (key, slice) in world.slices { engine.note(key, slice: slice) }
                 }
                 try engine.flush()
+                try engine.accelerate()
                 if round % 10 == 9 { #expect(try engine.audit() == 0, "round \(round)") }
             }
             #expect(try engine.audit() == 0)
+            #expect(engine.statistics.fastPathFailureCount == 0)
             let listing = try node.check("nft", "-j", "list", "ruleset").output
             for set in [
                 engine.planner.ruleset(.ipv4).services, engine.planner.ruleset(.ipv6).services,

@@ -1,4 +1,5 @@
 import KubernetesAPI
+import Logging
 import NFTables
 import Netlink
 import NetworkTypes
@@ -23,10 +24,13 @@ struct TestCluster {
 
     static let podPort: UInt16 = 8080
 
-    /// - Parameter proxied: how many of the nodes get a proxy.
+    /// - Parameters:
+    ///   - proxied: how many of the nodes get a proxy.
+    ///   - usesFastPath: whether pods' links get programs.
     init(
         _ network: NetworkFixture, proxied: Int = 2,
-        options: RulesetOptions = makeOptions(locallyServed: ["10.96.0.10"])
+        options: RulesetOptions = makeOptions(locallyServed: ["10.96.0.10"]),
+        usesFastPath: Bool = false
     ) throws {
         let lan = try network.namespace("lan")
         try Self.skipDuplicateDetection(lan)
@@ -72,13 +76,16 @@ struct TestCluster {
                 "ip", "-6", "route", "add", "fd00:244::\(index):0/112", "via",
                 "fd00:30::1\(index + 1)")
         }
-        engines = try (0..<proxied).map { try Self.engine(for: nodes[$0], $0, options) }
+        engines = try (0..<proxied).map {
+            try Self.engine(for: nodes[$0], $0, options, usesFastPath)
+        }
     }
 
     /// A proxy for a node that knows nothing yet, as after a restart.
     static func engine(
         for node: TestNamespace, _ index: Int,
-        _ options: RulesetOptions = makeOptions(locallyServed: ["10.96.0.10"])
+        _ options: RulesetOptions = makeOptions(locallyServed: ["10.96.0.10"]),
+        _ usesFastPath: Bool = false
     ) throws -> ProxyEngine {
         ProxyEngine(
             options: options, families: [.ipv4, .ipv6],
@@ -86,7 +93,12 @@ struct TestCluster {
                 nodeName: "node-\(index + 1)", zone: "zone-\(index + 1)",
                 locallyServedAddresses: options.locallyServedAddresses),
             backend: try NFTablesKernel(in: node.descriptor),
-            flows: try ConntrackSocket(in: node.descriptor))
+            flows: try ConntrackSocket(in: node.descriptor),
+            fastPath: usesFastPath
+                ? try FastPath(
+                    tableName: options.tableName, families: [.ipv4, .ipv6], in: node.descriptor,
+                    logger: Logger(label: "test"))
+                : nil)
     }
 
     /// Gives all proxies a Service and its slices, and brings the kernels to them.
@@ -95,6 +107,7 @@ struct TestCluster {
             engine.note(service.key, service: service)
             for slice in slices { engine.note(slice.key, slice: slice) }
             try engine.flush()
+            try engine.accelerate()
         }
     }
 

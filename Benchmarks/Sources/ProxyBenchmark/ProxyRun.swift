@@ -12,8 +12,8 @@ struct ProxyRun {
     let serviceCount: Int
     let endpointCount: Int
     let changeCount: Int
-    /// What is taken past the rules.
-    var fastPath = ProxyAgent.FastPathMode.redirect
+    /// Whether pods' connections go past the rules.
+    var usesFastPath = true
 
     init(_ serviceCount: Int, _ endpointCount: Int, _ changeCount: Int) {
         self.serviceCount = serviceCount
@@ -53,7 +53,7 @@ struct ProxyRun {
         configuration.metricsAddress = nil
         configuration.followsConfigMap = false
         configuration.setsSysctls = false
-        configuration.fastPath = fastPath
+        configuration.usesFastPath = usesFastPath
         var logger = Logger(label: "benchmark") { _ in log }
         logger.logLevel = .info
         return ProxyAgent(client: api, configuration: configuration, logger: logger)

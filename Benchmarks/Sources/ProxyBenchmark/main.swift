@@ -15,26 +15,26 @@ import Synchronization
 //     ProxyBenchmark kube-proxy SERVICES ENDPOINTS  prints kube-proxy's layout, for `nft -f`
 //     ProxyBenchmark program SERVICES ENDPOINTS ADDRESS:PORT FAST-PATH  leaves the rules in the
 //         namespace it is started in, the Service in the middle led to ADDRESS:PORT; prints its
-//         cluster IP. FAST-PATH is off, translate or redirect.
+//         cluster IP. FAST-PATH is on or off.
 
 let arguments = CommandLine.arguments
 if arguments.count == 4, arguments[1] == "kube-proxy" {
     ChainPerService(count: Int(arguments[2]) ?? 0, endpointCount: Int(arguments[3]) ?? 0).print()
     exit(0)
 }
-if arguments.count == 6, arguments[1] == "program",
-    let mode = ProxyAgent.FastPathMode(rawValue: arguments[5])
-{
+if arguments.count == 6, arguments[1] == "program" {
     let parts = arguments[4].split(separator: ":")
     var run = ProxyRun(Int(arguments[2]) ?? 1, Int(arguments[3]) ?? 1, 0)
-    run.fastPath = mode
+    run.usesFastPath = arguments[5] == "on"
     await run.program(to: String(parts[0]), Int(parts[1]) ?? 80)
     exit(0)
 }
 guard arguments.count >= 3, let serviceCount = Int(arguments[1]),
     let endpointCount = Int(arguments[2])
 else {
-    print("usage: ProxyBenchmark [kube-proxy|program] SERVICES ENDPOINTS [CHANGES|ADDRESS:PORT MODE]")
+    print(
+        "usage: ProxyBenchmark [kube-proxy|program] SERVICES ENDPOINTS "
+            + "[CHANGES|ADDRESS:PORT FAST-PATH]")
     exit(2)
 }
 let changeCount = arguments.count > 3 ? Int(arguments[3]) ?? 2000 : 2000
