@@ -118,27 +118,34 @@ final class FastPath {
         try makeRoom(planner)
         try set(sources: sources)
         for maps in families {
-            var keys: [UInt8] = []
-            var values: [UInt8] = []
-            try planner.forEachFastPathService { frontend, service in
-                guard frontend.family == maps.layout.family,
-                    case .address(let address, let port) = frontend
-                else { return }
-                for (id, value) in entries(maps.layout, address, port.port, service) {
-                    keys += id
-                    values += value
-                }
+            let counted = try maps.counts.entries()
+            try forEachStretch(maps.layout, planner) { entries in
+                try maps.services.set(keys: entries.keys, values: entries.values)
+                let heads = entries.headKeys
+                statistics.serviceCount += heads.count
+                let new = heads.filter { counted[$0] == nil }
                 try maps.counts.set(
-                    maps.layout.headKey(address, port.port), [UInt8](repeating: 0, count: 8), .add)
-                statistics.serviceCount += 1
-                if keys.count > 1 << 20 {
-                    try maps.services.set(keys: keys, values: values)
-                    keys.removeAll(keepingCapacity: true)
-                    values.removeAll(keepingCapacity: true)
-                }
+                    keys: new.flatMap(\.self), values: [UInt8](repeating: 0, count: new.count * 8))
             }
-            try maps.services.set(keys: keys, values: values)
         }
+    }
+
+    /// Calls `body` with all that the map of Services should hold, a few thousand entries at a time.
+    private func forEachStretch(
+        _ layout: FastPathLayout, _ planner: RulesetPlanner,
+        _ body: (ServiceEntries) throws -> Void
+    ) rethrows {
+        var entries = ServiceEntries(layout)
+        try planner.forEachFastPathService { frontend, service in
+            guard frontend.family == layout.family, case .address(let address, let port) = frontend
+            else { return }
+            entries.append(address, port.port, service)
+            if entries.count >= 4096 {
+                try body(entries)
+                entries.removeAll()
+            }
+        }
+        if entries.count > 0 { try body(entries) }
     }
 
     /// Puts larger maps in the place of those that would be full, and programs that use them.
@@ -211,20 +218,6 @@ final class FastPath {
         }
     }
 
-    private func entries(
-        _ layout: FastPathLayout, _ address: IPAddress, _ port: UInt16,
-        _ service: FastPathService
-    ) -> [([UInt8], [UInt8])] {
-        service.backends.enumerated().map { slot, backend in
-            (layout.serviceKey(address, port, slot: UInt16(slot)), layout.endpoint(backend))
-        } + [
-            (
-                layout.headKey(address, port),
-                layout.head(count: service.backends.count)
-            )
-        ]
-    }
-
     private func set(sources: [Prefix]) throws {
         for maps in families {
             let wanted = Set(
@@ -245,22 +238,10 @@ final class FastPath {
         var differs = false
         for maps in families {
             var wanted = 0
-            planner.forEachFastPathService { frontend, service in
-                guard frontend.family == maps.layout.family,
-                    case .address(let address, let port) = frontend
-                else { return }
-                for (key, value) in entries(maps.layout, address, port.port, service) {
-                    wanted &+= Self.digest(key[...], value[...])
-                }
-            }
+            forEachStretch(maps.layout, planner) { wanted &+= $0.digest }
             var there = 0
-            let (keySize, valueSize) = (maps.layout.serviceKeySize, maps.layout.serviceValueSize)
             try maps.services.forEachStretch { keys, values in
-                for index in 0..<(keys.count / keySize) {
-                    there &+= Self.digest(
-                        keys[(index * keySize)..<((index + 1) * keySize)],
-                        values[(index * valueSize)..<((index + 1) * valueSize)])
-                }
+                there &+= ServiceEntries.digest(keys, values, maps.layout)
             }
             if wanted != there { differs = true }
         }
@@ -269,13 +250,6 @@ final class FastPath {
         try clear()
         try fill(sources: sources, planner)
         return 1
-    }
-
-    private static func digest(_ key: ArraySlice<UInt8>, _ value: ArraySlice<UInt8>) -> Int {
-        var hasher = Hasher()
-        key.withUnsafeBytes { hasher.combine(bytes: $0) }
-        value.withUnsafeBytes { hasher.combine(bytes: $0) }
-        return hasher.finalize()
     }
 
     /// Connections that took the fast path, by frontend.

@@ -224,7 +224,6 @@ final class ProxyWorker: @unchecked Sendable {
             reportedHealthCheckChange = engine.planner.healthCheckChangeCount
             onHealthChecks(engine.healthChecks)
         }
-        accelerate()
         if isFull {
             logger.info(
                 "Services are programmed",
@@ -233,6 +232,7 @@ final class ProxyWorker: @unchecked Sendable {
                     "milliseconds": "\((monotonicNanoseconds() - start) / 1_000_000)",
                 ])
         }
+        accelerate()
         return true
     }
 
@@ -242,6 +242,7 @@ final class ProxyWorker: @unchecked Sendable {
         } catch {
             engine.invalidate()
             metrics.noteFailure()
+            logger.error("the fast path keeps old endpoints", metadata: ["error": "\(error)"])
         }
         if engine.statistics.fastPathFailureCount != reportedFastPathFailureCount {
             reportedFastPathFailureCount = engine.statistics.fastPathFailureCount

@@ -259,9 +259,17 @@ struct RulesetPlanner: Sendable {
         changes.noteFastPath(entry.rules.frontend, old: nil, new: fastPathService(entry))
     }
 
-    /// What the fast path may do for a frontend; nil where it is left to the rules.
+    /// What the fast path may do for a frontend; nil where it is left to the rules. Endpoints other
+    /// than pods are: the way to them may take smaller packets, and connection tracking alone
+    /// translates the ICMP errors that say so.
     private func fastPathService(_ entry: Entry) -> FastPathService? {
-        options.masqueradesAll ? nil : FastPathService(entry.rules, entry.port)
+        guard !options.masqueradesAll,
+            let service = FastPathService(entry.rules, entry.port),
+            service.backends.allSatisfy({ backend in
+                options.podCIDRs.contains { $0.contains(backend.address) }
+            })
+        else { return nil }
+        return service
     }
 
     /// Calls `body` with every frontend that the fast path may serve.

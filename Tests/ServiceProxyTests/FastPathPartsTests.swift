@@ -86,6 +86,22 @@ struct FastPathPartsTests {
         }
     }
 
+    @Test(arguments: [("10.244.1.2", 1), ("192.0.2.1", 0)])
+    func endpointsThatAreNoPodsAreLeftToTheRules(_ address: String, _ count: Int) throws {
+        let service = try makeService(
+            "web", ["clusterIP": "10.96.1.1", "ports": [["port": 80]]])
+        let slice = try makeSlice(
+            of: "web", port: 8080, [TestEndpoint("10.244.0.2"), TestEndpoint(address)])
+        let compiler = ServiceCompiler(node: NodeContext(nodeName: "node-1", zone: nil))
+        var planner = RulesetPlanner(makeOptions(), families: [.ipv4])
+        var changes = PlannedChanges()
+        planner.set(compiler.compile(service, slices: [slice]), for: service.key, &changes)
+        var found = 0
+        planner.forEachFastPathService { _, _ in found += 1 }
+        #expect(found == count)
+        #expect(changes.fastPath.count == count)
+    }
+
     @Test(
         arguments: [
             (["sessionAffinity": "ClientIP"], false), (["type": "NodePort"], true),

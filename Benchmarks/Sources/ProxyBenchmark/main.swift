@@ -11,7 +11,8 @@ import Synchronization
 // The proxy from watch event to kernel, in a network namespace of its own, beside `nft -f` of
 // kube-proxy's layout for the same objects.
 //
-//     ProxyBenchmark SERVICES ENDPOINTS [CHANGES]   runs the agent; prints one line of JSON
+//     ProxyBenchmark SERVICES ENDPOINTS [CHANGES [FAST-PATH]]  runs the agent; prints one line of
+//         JSON
 //     ProxyBenchmark kube-proxy SERVICES ENDPOINTS  prints kube-proxy's layout, for `nft -f`
 //     ProxyBenchmark program SERVICES ENDPOINTS ADDRESS:PORT FAST-PATH  leaves the rules in the
 //         namespace it is started in, the Service in the middle led to ADDRESS:PORT; prints its
@@ -24,9 +25,9 @@ if arguments.count == 4, arguments[1] == "kube-proxy" {
 }
 if arguments.count == 6, arguments[1] == "program" {
     let parts = arguments[4].split(separator: ":")
-    var run = ProxyRun(Int(arguments[2]) ?? 1, Int(arguments[3]) ?? 1, 0)
-    run.usesFastPath = arguments[5] == "on"
-    await run.program(to: String(parts[0]), Int(parts[1]) ?? 80)
+    var program = ProxyRun(Int(arguments[2]) ?? 1, Int(arguments[3]) ?? 1, 0)
+    program.usesFastPath = arguments[5] == "on"
+    await program.program(to: String(parts[0]), Int(parts[1]) ?? 80)
     exit(0)
 }
 guard arguments.count >= 3, let serviceCount = Int(arguments[1]),
@@ -34,7 +35,7 @@ guard arguments.count >= 3, let serviceCount = Int(arguments[1]),
 else {
     print(
         "usage: ProxyBenchmark [kube-proxy|program] SERVICES ENDPOINTS "
-            + "[CHANGES|ADDRESS:PORT FAST-PATH]")
+            + "[CHANGES [FAST-PATH]|ADDRESS:PORT FAST-PATH]")
     exit(2)
 }
 let changeCount = arguments.count > 3 ? Int(arguments[3]) ?? 2000 : 2000
@@ -43,4 +44,6 @@ guard portolan_unshare(PORTOLAN_CLONE_NEWNET) == 0 else {
     print("a network namespace needs root: errno \(errno)")
     exit(1)
 }
-await ProxyRun(serviceCount, endpointCount, changeCount).measure()
+var run = ProxyRun(serviceCount, endpointCount, changeCount)
+run.usesFastPath = arguments.count <= 4 || arguments[4] == "on"
+await run.measure()
