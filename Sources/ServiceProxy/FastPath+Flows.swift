@@ -6,7 +6,8 @@ extension FastPath {
 
     /// Forgets connections that ended, where it is time to.
     func sweepIfDue(now: UInt64) throws {
-        guard now >= lastSweepNanoseconds + Self.sweepPeriodNanoseconds else { return }
+        // Before links are known all would seem to lead nowhere.
+        guard knowsLinks, now >= lastSweepNanoseconds + Self.sweepPeriodNanoseconds else { return }
         try sweep(now: now)
     }
 
@@ -18,26 +19,26 @@ extension FastPath {
         statistics.flowCount = 0
         for maps in families {
             let isCrowded = wasCrowded > maps.flows.shape.capacity / 2
-            var expired: [FlowEntry] = []
             try forEachFlow(maps) { entry in
                 statistics.flowCount += 1
-                let isStranded = entry.link != 0 && present.links[Int32(entry.link)] == nil
-                if isStranded
-                    || entry.kind == .forward
-                        && entry.isExpired(now: seconds, isCrowded: isCrowded)
-                {
-                    expired.append(entry)
-                }
+                let isExpired =
+                    entry.kind == .forward && entry.isExpired(now: seconds, isCrowded: isCrowded)
+                if isExpired || isStranded(entry) { try forget(entry, maps) }
             }
-            for entry in expired { try forget(entry, maps) }
         }
+    }
+
+    /// True where packets would go to a link that is gone, or that is another pod's now.
+    private func isStranded(_ entry: FlowEntry) -> Bool {
+        guard entry.link != 0 else { return false }
+        return entry.pod.flatMap { present.pods[$0] } != Int32(bitPattern: entry.link)
     }
 
     /// Both directions of a connection, unless it was begun anew meanwhile.
     private func forget(_ entry: FlowEntry, _ maps: FastPathProgram.Maps) throws {
-        guard let value = try maps.flows.take(entry.key) else { return }
-        if FlowEntry(maps.layout, key: entry.key[...], value: value[...]) != entry {
-            try maps.flows.set(entry.key, value, .add)
+        guard let value = try maps.flows.take(Array(entry.key)) else { return }
+        if FlowEntry(maps.layout, key: entry.key, value: value[...]) != entry {
+            try maps.flows.set(Array(entry.key), value, .add)
             return
         }
         try maps.flows.remove(entry.partnerKey)

@@ -11,20 +11,24 @@ extension FastPath {
     /// Readable where links, addresses or routes changed.
     var descriptor: Int32 { monitor.descriptor }
 
-    /// Reads what changed of links, and puts programs at those that lead to pods.
-    func noteLinkChanges() throws {
+    /// Reads what changed of links, and puts programs at those that lead to pods: at once where
+    /// nothing changed for a while, else when a little time has passed, so that a stream of changes
+    /// (a router's, say) costs a twentieth of a processor at most.
+    /// - Returns: when to call again, or nil where only `descriptor` tells.
+    func noteLinkChanges(now: UInt64 = monotonicNanoseconds()) throws -> UInt64? {
         // A change is read anew in whole: the events only say that there is one.
-        var isNew = false
-        while true {
-            let events = try monitor.events()
-            if events.isEmpty { break }
-            isNew = true
-        }
-        if isNew { try refreshLinks() }
+        while try !monitor.events().isEmpty { hasLinkChanges = true }
+        guard hasLinkChanges else { return nil }
+        guard now >= nextRefreshNanoseconds else { return nextRefreshNanoseconds }
+        try refreshLinks()
+        let end = monotonicNanoseconds()
+        nextRefreshNanoseconds = end + max(20_000_000, (end - min(now, end)) * 20)
+        return nil
     }
 
     /// Puts programs at the links that lead to pods, and knows the pods.
     func refreshLinks(isAudit: Bool = false) throws {
+        hasLinkChanges = false
         let found = PodLinks(
             links: try routes.links(), addresses: try routes.addresses(),
             routes: try families.flatMap { try routes.routes($0.layout.family) })
@@ -48,9 +52,11 @@ extension FastPath {
                 Classifier.Direction.allCases.map { .deleteClassifier(classifier(index, $0)) })
         }
         try set(pods: attached.pods)
+        let haveMoved = present.pods.contains { attached.pods[$0.key] != $0.value }
         present = attached
+        knowsLinks = true
         statistics.linkCount = attached.links.count
-        if !gone.isEmpty { try sweep(now: monotonicNanoseconds()) }
+        if !gone.isEmpty || haveMoved { try sweep(now: monotonicNanoseconds()) }
     }
 
     private func classifier(_ index: Int32, _ direction: Classifier.Direction) -> Classifier {

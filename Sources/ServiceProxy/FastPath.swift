@@ -32,6 +32,10 @@ final class FastPath {
     let logger: Logger
     /// The links that have the programs.
     var present = PodLinks()
+    var knowsLinks = false
+    /// True where links changed since they were read, and when they may be read again.
+    var hasLinkChanges = false
+    var nextRefreshNanoseconds: UInt64 = 0
     var lastSweepNanoseconds: UInt64 = 0
     private let seed = UInt64.random(in: .min ... .max)
 

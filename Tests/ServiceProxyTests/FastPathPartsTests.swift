@@ -33,8 +33,10 @@ struct FastPathPartsTests {
         let reverse = try entry(
             .reverse, key: pod + client + podPort + other,
             value: service + servicePort + clientPort)
-        #expect(forward.partnerKey == reverse.key)
-        #expect(reverse.partnerKey == forward.key)
+        #expect(forward.partnerKey == Array(reverse.key))
+        #expect(forward.pod == .v4(0x0AF4_0003))
+        #expect(reverse.pod == .v4(0x0AF4_0002))
+        #expect(reverse.partnerKey == Array(forward.key))
     }
 
     @Test(
