@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 """Requests lost while a Deployment of 10 pods is replaced under 2,000 requests a second.
 
-A cluster of two nodes; a third of the requests each goes to a ClusterIP (from a node), to a nodePort
-and to a load balancer's address (from the machine), each over a connection of its own. Prints what
-failed. Needs root.
+A cluster of two nodes; a quarter of the requests each goes to a ClusterIP from a pod, to it from a
+node, to a nodePort and to a load balancer's address from the machine, each over a connection of its
+own. Prints what failed. Needs root.
 
     Benchmarks/rolling-update.py .build/release/portolan [REQUESTS-A-SECOND]
 """
 import multiprocessing, os, shutil, socket, statistics, sys, time
 
-from standalone import Cluster, LAN, NAME, SERVICES, enter, service
+from standalone import Cluster, LAN, NAME, SERVICES, enter, pod_namespace, service
 
 REPLICAS = 10
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
@@ -77,7 +77,24 @@ def wait_for_rollout(cluster):
     raise SystemExit("the Deployment was not rolled out in time")
 
 
-def addresses(cluster):
+PODS = "/api/v1/namespaces/default/pods"
+
+
+def client_namespace(cluster):
+    """Runs a pod to ask from; returns its network namespace."""
+    cluster.request("POST", PODS, {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client"},
+        "spec": {"containers": [{
+            "name": "shell", "image": "portolan/shell", "command": ["sleep", "1d"]}]}})
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if cluster.request("GET", f"{PODS}/client").get("status", {}).get("phase") == "Running":
+            return pod_namespace()
+        time.sleep(0.05)
+    raise SystemExit("the client's pod does not run")
+
+
+def addresses(cluster, client):
     """Makes the Services; returns (namespace, address, port) of each way to the pods."""
     cluster.request("POST", "/api/v1/namespaces", {
         "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "metallb-system"}})
@@ -95,6 +112,7 @@ def addresses(cluster):
     if not ingress:
         raise SystemExit("the load balancer got no address")
     return [
+        (client, made["spec"]["clusterIP"], 80),
         (f"{NAME}-node-1", made["spec"]["clusterIP"], 80),
         (None, f"{LAN}.12", made["spec"]["ports"][0]["nodePort"]),
         (None, ingress[0]["ip"], 80),
@@ -107,10 +125,11 @@ def main():
     try:
         cluster.up()
         cluster.connect()
+        client = client_namespace(cluster)
         cluster.request("POST", DEPLOYMENTS, deployment(1))
-        targets = addresses(cluster)
+        targets = addresses(cluster, client)
         wait_for_rollout(cluster)
-        for _, address, port in targets[1:]:
+        for _, address, port in targets[2:]:
             while ask(address, port):
                 time.sleep(0.05)
         stop, results = multiprocessing.Event(), multiprocessing.Queue()

@@ -57,6 +57,11 @@ struct RollingUpdateTests {
                         address-pools:
                         - {name: default, protocol: layer2, addresses: ["\(cluster.lan).200-\(cluster.lan).210"]}
                     """)
+            try cluster.kubectl(
+                "run", "client", "--image=portolan/shell", "--command", "--", "sleep", "1d")
+            try cluster.kubectl("wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
+            let client = try #require(
+                NetworkNamespace.names().first { $0.hasPrefix("\(cluster.name)-pod-") })
             try cluster.kubectl("apply", "-f", "-", input: Self.deployment())
             try cluster.kubectl("rollout", "status", "deployment/web", "--timeout=120s")
             try eventually("the load balancer has an address") {
@@ -74,6 +79,8 @@ struct RollingUpdateTests {
             let node = try NetworkNamespace.open(cluster.nodeName(1))
             let before = try pods(cluster)
             let loads = [
+                try SteadyLoad(
+                    clusterIP, port: 80, perSecond: 100, in: NetworkNamespace.open(client)),
                 try SteadyLoad(clusterIP, port: 80, perSecond: 100, in: node),
                 try SteadyLoad(
                     cluster.nodeAddress(2), port: nodePort, perSecond: 100, in: nil),

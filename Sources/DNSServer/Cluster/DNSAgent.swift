@@ -318,20 +318,16 @@ public final class DNSAgent: Sendable {
 
     /// All pods, as long as the configuration verifies pod records.
     private func followVerifiedPods(_ every: Int) async {
-        var current: Task<Void, Never>?
-        for await mode in podModes.stream {
-            current?.cancel()
-            await current?.value
-            current = nil
-            guard mode == .verified, !Task.isCancelled else {
+        await runNewest(of: podModes.stream) { mode in
+            guard mode == .verified else {
                 controller.forgetVerifiedPods()
-                continue
+                return nil
             }
             controller.beginPodList()
-            current = Task {
-                let informer = Informer<Pod>(.pods, client: client, logger: logger)
-                await relisting(every) {
-                    await informer.run { [controller = self.controller] notice in
+            let informer = Informer<Pod>(.pods, client: client, logger: logger)
+            return { [controller] in
+                await self.relisting(every) {
+                    await informer.run { notice in
                         switch notice {
                         case .changes(let changes): controller.apply(verified: changes)
                         case .synced: controller.markPodsListed()
@@ -340,20 +336,28 @@ public final class DNSAgent: Sendable {
                 }
             }
         }
-        current?.cancel()
-        await current?.value
     }
 
     /// What only some configurations need to know, as long as the one in force does.
     private func followDetails(_ every: Int) async {
+        await runNewest(of: detailsFeeds.stream) { feed in
+            controller.apply { $0.forget(feed.need) }
+            guard !feed.need.isNothing else { return nil }
+            return { await self.relisting(every) { await feed.run(self.controller) } }
+        }
+    }
+
+    /// For each value, ends what the one before asked for and then runs what `body` returns for
+    /// this one, until the next comes.
+    private func runNewest<Value: Sendable>(
+        of values: AsyncStream<Value>, _ body: (Value) -> (@Sendable () async -> Void)?
+    ) async {
         var current: Task<Void, Never>?
-        for await feed in detailsFeeds.stream {
+        for await value in values {
             current?.cancel()
             await current?.value
-            current = nil
-            controller.apply { $0.forget(feed.need) }
-            guard !feed.need.isNothing, !Task.isCancelled else { continue }
-            current = Task { await relisting(every) { await feed.run(self.controller) } }
+            let next = body(value)
+            current = Task.isCancelled ? nil : next.map { next in Task { await next() } }
         }
         current?.cancel()
         await current?.value
