@@ -55,6 +55,13 @@ struct AgentCommand: AsyncParsableCommand {
         help: "A file with a KubeProxyConfiguration; the ConfigMap kube-proxy holds by default.")
     var proxyConfig: String?
 
+    @Flag(
+        help: """
+            Take what an agent left on this node (tables, fast path, DNS address) out of the \
+            kernel, and end. Connections that are there live on.
+            """)
+    var cleanup = false
+
     @Flag(inversion: .prefixedNo, help: "Program Services into the kernel.")
     var proxy = true
 
@@ -79,6 +86,7 @@ struct AgentCommand: AsyncParsableCommand {
         guard geteuid() == 0 else {
             throw CommandFailure("portolan agent must run as root, with CAP_NET_ADMIN")
         }
+        if cleanup { return try cleanUp() }
         let logger = Logging.logger("portolan.agent")
         let name = try resolvedNodeName
         try FileSystem.makeDirectory(dataDir, mode: 0o700)
@@ -100,6 +108,16 @@ struct AgentCommand: AsyncParsableCommand {
                 facts, isKept: kept != nil, nodeName: name, kubeProxy: kubeProxy, client: client,
                 logger: logger)
         }
+    }
+
+    private func cleanUp() throws {
+        do { try ProxyAgent.removeTables(named: tableName) } catch {
+            throw CommandFailure("the tables \(tableName) cannot be taken away: \(error)")
+        }
+        if let address = AgentFacts.kept(self)?.clusterDNS {
+            LocalAddresses.removeFromLoopback(address)
+        }
+        print("Portolan's tables \"\(tableName)\" are gone from this node's kernel.")
     }
 
     private var resolvedNodeName: String {

@@ -119,6 +119,13 @@ final class FastPath {
 
     /// Puts all Services in, after `clear`, and says whose sources they are for.
     func fill(sources: [Prefix], _ planner: RulesetPlanner) throws {
+        if sources.isEmpty {
+            logger.warning(
+                """
+                the fast path serves nobody: the range of pods' addresses is not known; give \
+                --pod-cidr, or clusterCIDR in the KubeProxyConfiguration
+                """)
+        }
         try makeRoom(planner)
         try set(sources: sources)
         for maps in families {

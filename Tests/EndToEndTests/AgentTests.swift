@@ -60,7 +60,20 @@ struct AgentTests {
             _ = try lonely.finish(timeoutSeconds: 40)
             try noticesAnotherCluster(outside, cluster.servicePrefix)
             try obeysAFile(outside)
+            try cleansUp(outside)
         }
+    }
+
+    /// What outlives an agent goes when it is told to.
+    private func cleansUp(_ outside: OutsideNode) throws {
+        #expect(try outside.run("nft", "list", "tables").contains("table ip portolan"))
+        _ = try outside.run(
+            "ip", "address", "add", "\(outside.dnsAddress)/32", "dev", "lo", "scope", "host")
+        let end = try outside.start(kubeconfig: outside.kubeconfig, arguments: ["--cleanup"])
+            .finish(timeoutSeconds: 30)
+        #expect(end.exitCode == 0, "\(end.errorOutput)")
+        #expect(try !outside.run("nft", "list", "tables").contains("portolan"))
+        #expect(try !outside.run("ip", "address", "show", "lo").contains(outside.dnsAddress))
     }
 
     /// What it kept is not so any more: it says so, and the next start is right.

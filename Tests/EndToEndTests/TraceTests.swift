@@ -45,6 +45,7 @@ import Testing
             }
             let share = 1000 / names.count
             #expect(found.output.contains("  \(share / 10).\(share % 10) %: "), "\(found.output)")
+            #expect(found.output.contains("(the fast path) chooses one of"), "\(found.output)")
             #expect(found.output.contains("From pod default/debug, at node \(cluster.name)-node-"))
             // No endpoint: refused, as curl is.
             let empty = try trace("debug", "empty")
