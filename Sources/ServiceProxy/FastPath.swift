@@ -117,8 +117,9 @@ final class FastPath {
         statistics.serviceCount = 0
     }
 
-    /// Puts all Services in, after `clear`, and says whose sources they are for.
+    /// Puts all Services in, and says whose sources they are for.
     func fill(sources: [Prefix], _ planner: RulesetPlanner) throws {
+        try clear()
         if sources.isEmpty {
             logger.warning(
                 """
@@ -181,7 +182,9 @@ final class FastPath {
     }
 
     /// Brings changes about, in order. A Service for which there is no room is left to the rules.
-    func apply(_ changes: [FastPathChange]) throws {
+    /// - Returns: true where `fill` could make room for more.
+    func apply(_ changes: [FastPathChange]) throws -> Bool {
+        var needsRoom = false
         for change in changes {
             guard case .address(let address, let port) = change.frontend,
                 let maps = families.first(where: { $0.layout.family == change.frontend.family })
@@ -190,11 +193,15 @@ final class FastPath {
                 try apply(change, maps, address, port.port)
             } catch let error as BPFError where error.isFull {
                 statistics.fullCount += 1
+                if maps.services.shape.capacity < FastPathLayout.largestServiceCapacity {
+                    needsRoom = true
+                }
                 if try maps.services.remove(maps.layout.headKey(address, port.port)) {
                     statistics.serviceCount -= 1
                 }
             }
         }
+        return needsRoom
     }
 
     /// Endpoints come before the count that makes them found, and go after it.
@@ -258,7 +265,6 @@ final class FastPath {
         }
         guard differs else { return 0 }
         statistics.repairCount += 1
-        try clear()
         try fill(sources: sources, planner)
         return 1
     }

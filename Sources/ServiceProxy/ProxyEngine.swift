@@ -119,7 +119,9 @@ final class ProxyEngine {
         for transaction in changes.transactions(planner.ruleset) {
             try apply(transaction)
         }
-        if !isFastPathStale { try withFastPath { try $0.apply(changes.fastPath) } }
+        if !isFastPathStale {
+            try withFastPath { isFastPathStale = try $0.apply(changes.fastPath) }
+        }
         finish(changes)
     }
 
@@ -236,7 +238,8 @@ final class ProxyEngine {
 
     // MARK: - Fast path
 
-    /// Fills the fast path after everything was loaded: nobody need wait for that.
+    /// Fills the fast path after everything was loaded, or where it needs more room: nobody need
+    /// wait for that.
     func accelerate() throws {
         guard isLoaded, isFastPathStale else { return }
         isFastPathStale = false
