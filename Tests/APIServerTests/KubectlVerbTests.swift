@@ -124,8 +124,10 @@ import Testing
                     == "portolan/shell")
             try await kubectl("create", "role", "r", "--verb=get", "--resource=pods")
             try await kubectl("create", "rolebinding", "b", "--role=r", "--user=someone")
-            #expect(
-                try await kubectl("auth", "can-i", "get", "pods", "--as", "someone") == "yes\n")
+            try await eventually("the binding is known") {
+                try await kubectl.attempt("auth", "can-i", "get", "pods", "--as", "someone")
+                    .output == "yes\n"
+            }
             let denied = try await kubectl.attempt("get", "svc", "--as", "someone")
             #expect(
                 denied.errorOutput.contains("User \"someone\" cannot list resource \"services\""))
