@@ -182,6 +182,42 @@ import Testing
         }
     }
 
+    /// Pods behind a bridge have no link to themselves: their packets go through the stack, also
+    /// where the other pod has one.
+    @Test func podsBehindABridge() throws {
+        try NetworkFixture.run { network in
+            let cluster = try TestCluster(network, proxied: 1, usesFastPath: true)
+            let node = cluster.nodes[0]
+            try network.bridge("cni0", in: node)
+            try node.check("ip", "address", "add", "10.244.0.129/25", "dev", "cni0")
+            var bridged: [TestNamespace] = []
+            var servers: [EchoServer] = []
+            for (name, number) in [("c1", 130), ("c2", 131)] {
+                let pod = try network.namespace(name)
+                try network.attach(
+                    pod, "10.244.0.\(number)", prefixLength: 25, to: "cni0", in: node)
+                try pod.check("ip", "route", "add", "default", "via", "10.244.0.129")
+                bridged.append(pod)
+                servers.append(
+                    try EchoServer(name, in: pod, port: TestCluster.podPort, families: [.ipv4]))
+            }
+            _ = try path(cluster.engines[0]).noteLinkChanges(now: .max)
+            try withExtendedLifetime(servers) {
+                for (endpoint, server) in [("10.244.0.130", "c1"), ("10.244.0.3", "a2")] {
+                    try cluster.apply(service(), slice(TestEndpoint(endpoint, "node-1")))
+                    for client in [try cluster.pod("a1"), bridged[1]] {
+                        let replies = try client.ask("10.96.1.1", 80, count: 5)
+                        #expect(
+                            replies.map(\.server) == [String?](repeating: server, count: 5),
+                            "\(client.name) to \(server): \(replies)")
+                    }
+                }
+            }
+            #expect(try path(cluster.engines[0]).connections()[Self.frontend] == 20)
+            #expect(try path(cluster.engines[0]).statistics.linkCount == 4)
+        }
+    }
+
     @Test func anAuditRepairsTheMap() throws {
         try NetworkFixture.run { network in
             let cluster = try TestCluster(network, proxied: 1, usesFastPath: true)
