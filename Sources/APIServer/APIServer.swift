@@ -125,7 +125,7 @@ public final class APIServer: Sendable {
                 tokens: try ServiceAccountTokens(
                     privateKeyPEM: configuration.serviceAccountKeyPEM), store: store),
             authorizer: authorizer,
-            nodes: NodeConnections(
+            nodes: try NodeConnections(
                 store: store, tls: try Self.nodeTLS(configuration), group: group),
             counters: listener.counters, repairs: repairs,
             version: ServerVersion(gitVersion: configuration.gitVersion),

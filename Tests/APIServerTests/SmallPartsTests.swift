@@ -66,7 +66,8 @@ import Testing
         #expect(try ProxiedName(parsing: "web").name == "web")
         #expect(try ProxiedName(parsing: "web:http").port == "http")
         #expect(try ProxiedName(parsing: "http:web:80") == ProxiedName(parsing: "web:80"))
-        #expect(throws: StatusError.self) { try ProxiedName(parsing: "https:web:80") }
+        #expect(try ProxiedName(parsing: "https:web:80").isTLS)
+        #expect(throws: StatusError.self) { try ProxiedName(parsing: "gopher:web:80") }
     }
 
     @Test func decodesQueries() {

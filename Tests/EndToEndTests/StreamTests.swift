@@ -166,5 +166,29 @@ import Testing
         #expect(try cluster.curl("\(base)/pods/http:\(pod):80/proxy/x?y=1").contains(pod))
         let refused = try cluster.curl("\(base)/pods/\(pod):81/proxy/")
         #expect(refused.contains("Connection refused"), "\(refused)")
+        try proxiesToHTTPS(cluster, base)
+    }
+
+    /// A server with a certificate that nobody knows.
+    private func proxiesToHTTPS(_ cluster: StandaloneFixture, _ base: String) throws {
+        if try cluster.tryKubectl("get", "svc", "secure").exitCode != 0 {
+            let identity = try Command.check([
+                "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=nobody",
+                "-days", "2", "-keyout", "-", "-out", "-",
+            ]).output
+            try cluster.kubectl(
+                "run", "secure", "--image=portolan/shell", "--restart=Never",
+                "--env=IDENTITY=\(identity)", "--command", "--", "sh", "-c",
+                #"echo "$IDENTITY" >/tmp/s.pem; exec openssl s_server -accept 8443 -www -cert /tmp/s.pem"#
+            )
+            try cluster.kubectl("expose", "pod", "secure", "--port=443", "--target-port=8443")
+        }
+        for path in ["pods/https:secure:8443", "services/https:secure:443"] {
+            try eventually("\(path) answers") {
+                let answer = try cluster.curl("\(base)/\(path)/proxy/")
+                guard answer.contains("s_server") else { throw TestFailure(answer) }
+                return true
+            }
+        }
     }
 }

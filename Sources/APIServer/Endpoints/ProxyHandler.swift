@@ -56,7 +56,8 @@ extension APIHandler {
         return try nodes.target(
             pod: name.name, namespace: call.info.namespace ?? "",
             node: pod["spec", "nodeName"]?.string, address: address,
-            port: Int(name.port) ?? declared ?? 80, uri: uri)
+            port: Int(name.port) ?? declared ?? (name.isTLS ? 443 : 80), isTLS: name.isTLS,
+            uri: uri)
     }
 
     /// One ready endpoint, at random.
@@ -98,11 +99,13 @@ extension APIHandler {
                 message: "no endpoints available for service \"\(name.name)\"")
         }
         guard let pod = chosen.endpoint.targetPod else {
-            return TunnelTarget(host: chosen.address, port: chosen.port, tls: nil, uri: uri)
+            return TunnelTarget(
+                host: chosen.address, port: chosen.port,
+                tls: name.isTLS ? nodes.unverifiedTLS : nil, uri: uri)
         }
         return try nodes.target(
             pod: pod.name, namespace: namespace, node: chosen.endpoint.nodeName,
-            address: chosen.address, port: chosen.port, uri: uri)
+            address: chosen.address, port: chosen.port, isTLS: name.isTLS, uri: uri)
     }
 }
 
@@ -110,6 +113,8 @@ extension APIHandler {
 struct ProxiedName: Hashable, Sendable {
     var name: String
     var port = ""
+    /// True for `https:`. Whose certificate it is is not asked, as kube-apiserver does not.
+    var isTLS = false
 
     /// - Throws: 400 for a scheme that is not served.
     init(parsing text: String) throws {
@@ -117,7 +122,8 @@ struct ProxiedName: Hashable, Sendable {
         switch parts.count {
         case 1: name = parts[0]
         case 2: (name, port) = (parts[0], parts[1])
-        case 3 where parts[0] == "http" || parts[0].isEmpty: (name, port) = (parts[1], parts[2])
+        case 3 where ["", "http", "https"].contains(parts[0]):
+            (name, port, isTLS) = (parts[1], parts[2], parts[0] == "https")
         default: throw StatusError.badRequest("invalid proxy request \"\(text)\"")
         }
     }

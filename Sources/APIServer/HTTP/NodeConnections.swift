@@ -15,6 +15,17 @@ struct NodeConnections: Sendable {
     /// nil where no client certificate for nodes was given.
     let tls: NIOSSLContext?
     let group: any EventLoopGroup
+    /// For servers in pods, whose certificates nobody here could know.
+    let unverifiedTLS: NIOSSLContext
+
+    init(store: Store, tls: NIOSSLContext?, group: any EventLoopGroup) throws {
+        self.store = store
+        self.tls = tls
+        self.group = group
+        var configuration = TLSConfiguration.makeClientConfiguration()
+        configuration.certificateVerification = .none
+        unverifiedTLS = try NIOSSLContext(configuration: configuration)
+    }
 
     /// - Throws: 404 for a node that is not there, 503 for one without an address.
     func target(node name: String, uri: String) throws -> TunnelTarget {
@@ -68,7 +79,8 @@ struct NodeConnections: Sendable {
     private func connect(_ target: TunnelTarget) async throws -> Connection {
         do {
             if let carrier = target.carrier {
-                return try await Self.tunnel(by: carrier, on: group.next()).connection()
+                return try await Self.tunnel(by: carrier, on: group.next())
+                    .connection(tls: target.tls)
             }
             return try await ClientBootstrap(group: group)
                 .connectTimeout(.seconds(10))
@@ -108,9 +120,11 @@ struct NodeConnections: Sendable {
 
     /// The target at a pod's port, by way of the pod's node where it is known.
     func target(
-        pod name: String, namespace: String, node: String?, address: String, port: Int, uri: String
+        pod name: String, namespace: String, node: String?, address: String, port: Int,
+        isTLS: Bool = false, uri: String
     ) throws -> TunnelTarget {
-        var target = TunnelTarget(host: address, port: port, tls: nil, uri: uri)
+        var target = TunnelTarget(
+            host: address, port: port, tls: isTLS ? unverifiedTLS : nil, uri: uri)
         if let node {
             let path = "/portForward/\(namespace)/\(name)?port=\(port)"
             let server = try self.target(node: node, uri: path)

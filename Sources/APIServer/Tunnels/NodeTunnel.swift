@@ -77,7 +77,7 @@ final class NodeTunnel: ConnectionUpgrade {
         do {
             if let carrier = target.carrier {
                 let tunnel = try await NodeConnections.tunnel(by: carrier, on: eventLoop)
-                channel = try await tunnel.overPort { channel in
+                channel = try await tunnel.overPort(tls: target.tls) { channel in
                     try addHTTP(to: channel, answer)
                     return channel
                 }
@@ -171,18 +171,21 @@ final class NodeTunnel: ConnectionUpgrade {
     }
 
     /// The connection to a pod's port that this tunnel carries, with HTTP on it.
-    func connection() async throws -> NodeConnections.Connection {
-        try await overPort { channel in
+    /// - Parameter tls: for a port that speaks HTTPS.
+    func connection(tls: NIOSSLContext?) async throws -> NodeConnections.Connection {
+        try await overPort(tls: tls) { channel in
             try channel.pipeline.syncOperations.addHTTPClientHandlers()
             return try .init(wrappingChannelSynchronously: channel)
         }
     }
 
     /// Makes the connection's bytes those of the pod's port that this tunnel carries.
-    /// - Parameter finish: what to put upon them; called on the channel's event loop.
+    /// - Parameters:
+    ///   - tls: what to put between the port and that.
+    ///   - finish: what to put upon them; called on the channel's event loop.
     /// - Throws: 503 where the node could not connect to the pod.
     private func overPort<Value: Sendable>(
-        _ finish: @escaping @Sendable (any Channel) throws -> Value
+        tls: NIOSSLContext?, _ finish: @escaping @Sendable (any Channel) throws -> Value
     ) async throws -> Value {
         let channel = channel
         let ready = channel.eventLoop.makePromise(of: Value.self)
@@ -194,6 +197,10 @@ final class NodeTunnel: ConnectionUpgrade {
                         Result {
                             try result.get()
                             if let failure = port.failure { throw failure }
+                            if let tls {
+                                try channel.pipeline.syncOperations.addHandler(
+                                    NIOSSLClientHandler(context: tls, serverHostname: nil))
+                            }
                             return try finish(channel)
                         })
                 }
