@@ -6,6 +6,7 @@ import KubernetesAPI
 import Logging
 import NetworkTypes
 import Store
+import Synchronization
 import TestSupport
 import Testing
 
@@ -24,7 +25,7 @@ import Testing
         let (path, journal) = ("\(directory)/store.db", "\(directory)/answered")
         // The same store all the time: each start finds what the last blow left.
         for round in 0..<Self.rounds {
-            let delay = UInt32.random(in: 100_000...400_000)
+            let delay = UInt32.random(in: 0...300_000)
             await #expect(processExitsWith: .signal(SIGKILL)) {
                 [
                     directory = directory as String, journal = journal as String,
@@ -62,15 +63,14 @@ import Testing
     }
 }
 
+/// Writes until the process is killed, some time after the first write was answered: however slow
+/// the machine is, there is something to lose.
 private func writeUntilKilled(
     directory: String, journal: String, round: Int, delayMicroseconds: UInt32
 ) async throws {
     try await ServerFixture.run(in: directory) { fixture in
         let configuration = try ClientConfiguration(kubeconfigPath: fixture.adminPath)
         let descriptor = open(journal, O_CREAT | O_WRONLY | O_APPEND, 0o600)
-        DispatchQueue.global().asyncAfter(
-            deadline: .now() + .microseconds(Int(delayMicroseconds))
-        ) { kill(getpid(), SIGKILL) }
         try await withThrowingTaskGroup(of: Void.self) { group in
             for writer in 0..<8 {
                 group.addTask {
@@ -86,10 +86,26 @@ private func writeUntilKilled(
                         let address = made["spec", "clusterIP"]?.string ?? "none"
                         let line = Array("\(name) \(address);\n".utf8)
                         _ = write(descriptor, line, line.count)
+                        doom(afterMicroseconds: delayMicroseconds)
                     }
                 }
             }
             try await group.waitForAll()
         }
+    }
+}
+
+/// Whether this process is to be killed already; only children that write ask.
+private let isDoomed = Mutex(false)
+
+/// Has this process killed after a while; from the second call on does nothing.
+private func doom(afterMicroseconds delay: UInt32) {
+    let isFirst = isDoomed.withLock { isDoomed in
+        defer { isDoomed = true }
+        return !isDoomed
+    }
+    guard isFirst else { return }
+    DispatchQueue.global().asyncAfter(deadline: .now() + .microseconds(Int(delay))) {
+        kill(getpid(), SIGKILL)
     }
 }

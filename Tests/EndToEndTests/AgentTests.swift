@@ -46,7 +46,7 @@ struct AgentTests {
             #expect(!agent.errorOutputSoFar.contains("orbidden"), "\(agent.errorOutputSoFar)")
             // Rules outlive the agent; its DNS address does not, so that others can answer for it.
             #expect(
-                try outside.run("curl", "-sS", "--max-time", "2", "http://\(service):8080")
+                try outside.run("curl", "-sS", "--max-time", "10", "http://\(service):8080")
                     .hasPrefix("Hello"))
             #expect(try !outside.run("ip", "address", "show", "lo").contains(outside.dnsAddress))
 

@@ -71,7 +71,7 @@ struct RecoveryTests {
             let result = try Command.run(
                 [
                     "nsenter", "--net=/run/netns/\(cluster.nodeName(1))", "curl", "-sS",
-                    "--max-time", "2", address,
+                    "--max-time", "10", address,
                 ])
             #expect(result.exitCode == 7)  // refused at once; 28 would be a time-out
         }

@@ -154,7 +154,7 @@ extension StandaloneFixture {
 
     /// Asks a URL from the machine, the world outside.
     func curl(_ url: String) throws -> String {
-        try Command.check(["curl", "-sS", "--max-time", "5", url]).trimmedOutput
+        try Command.check(["curl", "-sS", "--max-time", "15", url]).trimmedOutput
     }
 
     /// Runs a program in a node's namespace.

@@ -119,7 +119,7 @@ import Testing
             configuration.serverCertificatePath = directory + "/server.crt"
             configuration.serverKeyPath = directory + "/server.key"
             configuration.clientAuthorityPath = directory + "/ca.crt"
-            configuration.serverPort = 20_000 + Int.random(in: 0..<10_000)
+            configuration.serverPort = Int(try freePort())
             let port = configuration.serverPort
             try await node.withAgent(configuration) {
                 let url = "https://127.0.0.1:\(port)/healthz"

@@ -189,7 +189,7 @@ extension TestNamespace {
     /// Asks from inside this namespace, `count` times, each on a socket of its own.
     func ask(
         _ address: String, _ port: UInt16, _ transport: TransportProtocol = .tcp, count: Int = 1,
-        timeoutMilliseconds: Int = 1000
+        timeoutMilliseconds: Int = 5000
     ) throws -> [Reply] {
         guard let parsed = IPAddress(address) else { throw TestFailure("\(address)?") }
         return try withThread {
