@@ -8,9 +8,6 @@ public final class BPFMap: Sendable {
     /// What a map is made as (enum bpf_map_type).
     public enum Kind: UInt32, Sendable {
         case hash = 1
-        /// Keys are numbers below the capacity (four bytes, the machine's order); all are there,
-        /// zero at first, and the kernel reads them without a call.
-        case array = 2
         /// Keys are a length in bits (four bytes, the machine's order) and that many bits; the
         /// longest that matches is found.
         case longestPrefix = 11
@@ -58,8 +55,7 @@ public final class BPFMap: Sendable {
         self.shape = shape
         descriptor = portolan_bpf_create_map(
             shape.kind.rawValue, UInt32(shape.keyByteCount), UInt32(shape.valueByteCount),
-            UInt32(shape.capacity), shape.kind == .array ? 0 : UInt32(BPF_F_NO_PREALLOC),
-            shape.name)
+            UInt32(shape.capacity), UInt32(BPF_F_NO_PREALLOC), shape.name)
         guard descriptor >= 0 else {
             throw BPFError("the kernel makes no BPF map \(shape.name)", errno)
         }

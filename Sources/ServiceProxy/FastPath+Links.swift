@@ -52,7 +52,6 @@ extension FastPath {
                 Classifier.Direction.allCases.map { .deleteClassifier(classifier(index, $0)) })
         }
         try set(pods: attached.pods)
-        try set(ownLinks: Set(attached.pods.values), among: Set(found.links.keys))
         let haveMoved = present.pods.contains { attached.pods[$0.key] != $0.value }
         present = attached
         knowsLinks = true
@@ -74,15 +73,6 @@ extension FastPath {
             guard let program = programs[direction] else { continue }
             try routes.perform(
                 .setClassifier(classifier(index, direction), program: program.descriptor))
-        }
-    }
-
-    /// Links with numbers beyond the map's are not told apart, which costs their packets a look-up.
-    private func set(ownLinks wanted: Set<Int32>, among all: Set<Int32>) throws {
-        // What an agent before has left is not known yet.
-        let changed = knowsLinks ? wanted.symmetricDifference(present.pods.values) : all
-        for index in changed where index < ownLinks.shape.capacity {
-            try ownLinks.set(Self.key(index), [wanted.contains(index) ? 1 : 0, 0, 0, 0])
         }
     }
 

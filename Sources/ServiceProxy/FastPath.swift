@@ -25,7 +25,6 @@ final class FastPath {
     var statistics = Statistics()
     private(set) var families: [FastPathProgram.Maps]
     let links: BPFMap
-    let ownLinks: BPFMap
     private(set) var programs: [Classifier.Direction: BPFProgram] = [:]
     let routes: RouteSocket
     let monitor: RouteMonitor
@@ -62,7 +61,6 @@ final class FastPath {
         }
         let links = try open(FastPathLayout.links)
         self.links = links
-        ownLinks = try open(FastPathLayout.ownLinks)
         self.families = try families.map { family in
             let layout = FastPathLayout(family: family)
             let capacity =
@@ -81,9 +79,7 @@ final class FastPath {
             (FastPathProgram.Direction.fromPod, Classifier.Direction.ingress), (.toPod, .egress),
         ] {
             programs[place] = try BPFProgram(
-                "portolan",
-                FastPathProgram.instructions(
-                    direction, families, ownLinks: ownLinks, seed: seed))
+                "portolan", FastPathProgram.instructions(direction, families, seed: seed))
         }
     }
 

@@ -11,8 +11,6 @@ import NetworkTypes
 /// | pods | address | the link that leads to the pod |
 /// | sources | length, address | nothing: pods' addresses |
 /// | counts | address, port, last slot | connections |
-/// | links | link | the number of the namespace at its other end |
-/// | ownlinks | link | 1 where a pod has it to itself |
 struct FastPathLayout: Sendable {
     /// The family of the packets.
     var family: IPAddress.Family
@@ -83,8 +81,6 @@ struct FastPathLayout: Sendable {
     func counts(_ capacity: Int) -> BPFMap.Shape {
         .init("counts" + suffix, key: serviceKeySize, value: 8, capacity: capacity)
     }
-    /// 1 for links that a pod has to itself, 0 for others.
-    static let ownLinks = BPFMap.Shape("ownlinks", .array, key: 4, value: 4, capacity: 1 << 15)
     /// Links to pods, with the number by which the node knows the pod's namespace.
     static let links = BPFMap.Shape("links", key: 4, value: 4, capacity: podCapacity)
 

@@ -32,7 +32,6 @@ struct FastPathProgram {
 
     // Offsets in struct __sk_buff (linux/bpf.h).
     private static let contextProtocol = 16
-    private static let contextIngress = 36
     static let contextLink = 40
     private static let contextData = 76
     private static let contextEnd = 80
@@ -53,14 +52,11 @@ struct FastPathProgram {
     private static let decidingFlags: Int32 = 0x17
     private static let syn: Int32 = 0x02
 
-    /// - Parameters:
-    ///   - ownLinks: the links that a pod has to itself.
-    ///   - seed: what choices of endpoints depend on besides the packet.
+    /// - Parameter seed: what choices of endpoints depend on besides the packet.
     static func instructions(
-        _ direction: Direction, _ families: [Maps], ownLinks: BPFMap, seed: UInt64
+        _ direction: Direction, _ families: [Maps], seed: UInt64
     ) throws -> [Instruction] {
         var program = FastPathProgram(direction, seed: seed)
-        if direction == .toPod { program.passFromOwnLinks(ownLinks) }
         program.dispatch(families)
         return try program.code.program()
     }
@@ -69,24 +65,6 @@ struct FastPathProgram {
         self.direction = direction
         self.seed = seed
         pass = code.label()
-    }
-
-    /// What goes between pods with links of their own is no answer that went through the stack: those
-    /// go from link to link. So packets between pods of the node are spared the look-up.
-    private mutating func passFromOwnLinks(_ ownLinks: BPFMap) {
-        let other = code.label()
-        code.move(.r6, .r1)
-        for link in [Self.contextIngress, Self.contextLink] {
-            code.load(.word, .r2, from: .r6, link)
-            code.store(.word, .r2, to: .framePointer, Self.scratch)
-            lookUp(ownLinks, Self.scratch)
-            code.jump(.equal, .r0, 0, to: other)
-            code.load(.word, .r2, from: .r0, 0)
-            code.jump(.equal, .r2, 0, to: other)
-        }
-        code.jump(to: pass)
-        code.place(other)
-        code.move(.r1, .r6)
     }
 
     private mutating func dispatch(_ families: [Maps]) {
