@@ -1,4 +1,5 @@
 import BPF
+import Glibc
 import Logging
 import Netlink
 import NetworkTypes
@@ -37,7 +38,8 @@ extension FastPath {
             if isAudit || present.links[index] != number || present.links.isEmpty {
                 do { try attach(index, number) } catch let error as NetlinkError {
                     // Gone between the reading and now, most of the time: the next event tells.
-                    logger.debug(
+                    logger.log(
+                        level: error.errorNumber == ENODEV ? .debug : .warning,
                         "a pod's link cannot have the fast path",
                         metadata: ["link": "\(index)", "error": "\(error)"])
                     attached.links[index] = nil

@@ -8,22 +8,15 @@ extension FastPathProgram {
         let size = layout.addressSize
         let direct = code.label()
         let build = code.label()
-        for offset in stride(from: 0, to: size, by: 4) {
-            code.load(.word, .r2, from: .framePointer, Self.key + size + offset)
-            code.store(.word, .r2, to: .framePointer, Self.serviceKey + offset)
-        }
-        code.load(.half, .r2, from: .framePointer, Self.key + 2 * size + 2)
-        code.store(.half, .r2, to: .framePointer, Self.serviceKey + size)
+        copy(.framePointer, Self.key + size, to: Self.serviceKey, size)
+        copy(.framePointer, Self.key + 2 * size + 2, to: Self.serviceKey + size, 2)
         code.store(.half, number: -1, to: .framePointer, Self.serviceKey + size + 2)
         lookUp(maps.services, Self.serviceKey)
         code.jump(.equal, .r0, 0, to: direct)
         code.load(.word, .r8, from: .r0, 0)
         // Only pods' sources may go on as they are; others must be masqueraded.
         code.store(.word, number: Int32(size * 8), to: .framePointer, Self.scratch)
-        for offset in stride(from: 0, to: size, by: 4) {
-            code.load(.word, .r2, from: .framePointer, Self.key + offset)
-            code.store(.word, .r2, to: .framePointer, Self.scratch + 4 + offset)
-        }
+        copy(.framePointer, Self.key, to: Self.scratch + 4, size)
         lookUp(maps.sources, Self.scratch)
         code.jump(.equal, .r0, 0, to: pass)
         hash(layout)
@@ -34,12 +27,8 @@ extension FastPathProgram {
         lookUp(maps.services, Self.serviceKey)
         code.jump(.equal, .r0, 0, to: pass)
         hairpin(layout)
-        for offset in stride(from: 0, to: size, by: 4) {
-            code.load(.word, .r2, from: .r0, offset)
-            code.store(.word, .r2, to: .framePointer, Self.reverseKey + offset)
-        }
-        code.load(.half, .r2, from: .r0, size)
-        code.store(.half, .r2, to: .framePointer, Self.reverseKey + 2 * size)
+        copy(.r0, 0, to: Self.reverseKey, size)
+        copy(.r0, size, to: Self.reverseKey + 2 * size, 2)
         code.jump(to: build)
         code.place(direct)
         self.direct(maps)
@@ -90,10 +79,8 @@ extension FastPathProgram {
             code.load(.word, .r2, from: .framePointer, Self.key + offset)
             code.store(.word, .r2, to: .framePointer, Self.reverseKey + size + offset)
         }
-        code.load(.half, .r2, from: .framePointer, Self.key + 2 * size + 2)
-        code.store(.half, .r2, to: .framePointer, Self.reverseKey + 2 * size)
-        code.load(.half, .r2, from: .framePointer, Self.key + 2 * size)
-        code.store(.half, .r2, to: .framePointer, Self.reverseKey + 2 * size + 2)
+        copy(.framePointer, Self.key + 2 * size + 2, to: Self.reverseKey + 2 * size, 2)
+        copy(.framePointer, Self.key + 2 * size, to: Self.reverseKey + 2 * size + 2, 2)
         lookUp(maps.flows, Self.reverseKey)
         code.jump(.equal, .r0, 0, to: pass)
     }
@@ -103,22 +90,13 @@ extension FastPathProgram {
     private mutating func insert(_ maps: Maps) {
         let layout = maps.layout
         let size = layout.addressSize
-        for offset in stride(from: 0, to: size, by: 4) {
-            code.load(.word, .r2, from: .framePointer, Self.key + offset)
-            code.store(.word, .r2, to: .framePointer, Self.reverseKey + size + offset)
-        }
-        code.load(.half, .r2, from: .framePointer, Self.key + 2 * size)
-        code.store(.half, .r2, to: .framePointer, Self.reverseKey + 2 * size + 2)
+        copy(.framePointer, Self.key, to: Self.reverseKey + size, size)
+        copy(.framePointer, Self.key + 2 * size, to: Self.reverseKey + 2 * size + 2, 2)
         findLinks(maps)
         // The entry of answers: the Service's address and port, to the client's own port.
-        for offset in stride(from: 0, to: size, by: 4) {
-            code.load(.word, .r2, from: .framePointer, Self.key + size + offset)
-            code.store(.word, .r2, to: .framePointer, Self.value + offset)
-        }
-        code.load(.half, .r2, from: .framePointer, Self.key + 2 * size + 2)
-        code.store(.half, .r2, to: .framePointer, Self.value + layout.newPortsOffset)
-        code.load(.half, .r2, from: .framePointer, Self.key + 2 * size)
-        code.store(.half, .r2, to: .framePointer, Self.value + layout.newPortsOffset + 2)
+        copy(.framePointer, Self.key + size, to: Self.value, size)
+        copy(.framePointer, Self.key + 2 * size + 2, to: Self.value + layout.newPortsOffset, 2)
+        copy(.framePointer, Self.key + 2 * size, to: Self.value + layout.newPortsOffset + 2, 2)
         code.move(.r2, 0)
         let isThroughStack = code.label()
         code.jump(.equal, .r8, 0, to: isThroughStack)
@@ -134,14 +112,13 @@ extension FastPathProgram {
         claimPort(maps, inserted)
         code.place(inserted)
         // The entry of the client's packets.
-        for offset in stride(from: 0, to: size, by: 4) {
-            code.load(.word, .r2, from: .framePointer, Self.reverseKey + offset)
-            code.store(.word, .r2, to: .framePointer, Self.value + offset)
-        }
-        code.load(.half, .r2, from: .framePointer, Self.reverseKey + 2 * size + 2)
-        code.store(.half, .r2, to: .framePointer, Self.value + layout.newPortsOffset)
-        code.load(.half, .r2, from: .framePointer, Self.reverseKey + 2 * size)
-        code.store(.half, .r2, to: .framePointer, Self.value + layout.newPortsOffset + 2)
+        copy(.framePointer, Self.reverseKey, to: Self.value, size)
+        copy(
+            .framePointer, Self.reverseKey + 2 * size + 2, to: Self.value + layout.newPortsOffset, 2
+        )
+        copy(
+            .framePointer, Self.reverseKey + 2 * size, to: Self.value + layout.newPortsOffset + 2, 2
+        )
         code.store(.word, .r8, to: .framePointer, Self.value + layout.linkOffset)
         code.store(
             .word, number: Int32(FlowEntry.Kind.forward.rawValue), to: .framePointer,

@@ -158,9 +158,17 @@ struct FastPathProgram {
     }
 
     private mutating func copyKey(_ layout: FastPathLayout) {
-        for offset in stride(from: 0, to: layout.flowKeySize, by: 4) {
-            code.load(.word, .r2, from: .r9, layout.keyOffset + offset)
-            code.store(.word, .r2, to: .framePointer, Self.key + offset)
+        copy(.r9, layout.keyOffset, to: Self.key, layout.flowKeySize)
+    }
+
+    /// Copies memory to the stack, by way of r2.
+    mutating func copy(_ base: Register, _ offset: Int, to place: Int, _ byteCount: Int) {
+        var done = 0
+        while done < byteCount {
+            let width: Width = byteCount - done >= 4 ? .word : .half
+            code.load(width, .r2, from: base, offset + done)
+            code.store(width, .r2, to: .framePointer, place + done)
+            done += width == .word ? 4 : 2
         }
     }
 
@@ -268,10 +276,8 @@ struct FastPathProgram {
             code.store(.word, first, to: .framePointer, Self.reverseKey + offset)
             code.store(.word, second, to: .framePointer, Self.reverseKey + size + offset)
         }
-        code.load(.half, .r2, from: .r7, layout.newPortsOffset + 2)
-        code.store(.half, .r2, to: .framePointer, Self.reverseKey + 2 * size)
-        code.load(.half, .r2, from: .r7, layout.newPortsOffset)
-        code.store(.half, .r2, to: .framePointer, Self.reverseKey + 2 * size + 2)
+        copy(.r7, layout.newPortsOffset + 2, to: Self.reverseKey + 2 * size, 2)
+        copy(.r7, layout.newPortsOffset, to: Self.reverseKey + 2 * size + 2, 2)
     }
 
     // MARK: - Rewriting

@@ -24,11 +24,3 @@ struct FastPathChange: Sendable {
     var old: FastPathService?
     var new: FastPathService?
 }
-
-/// Which links of the node lead to pods, and which pods.
-struct PodLinks: Hashable, Sendable {
-    /// Links by number, with the number of the namespace at their other end.
-    var links: [Int32: Int32] = [:]
-    /// Pods that have a link of their own, with its number.
-    var pods: [IPAddress: Int32] = [:]
-}

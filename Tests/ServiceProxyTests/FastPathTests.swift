@@ -62,9 +62,7 @@ import Testing
                 try cluster.apply(service(), slice(endpoint))
                 let descriptor = try cluster.pod("a1").withThread { try openSocket(.ipv4, .tcp) }
                 defer { close(descriptor) }
-                try #require(
-                    SocketAddress(Self.address, 80).withPointer { connect(descriptor, $0, $1) }
-                        == 0)
+                try #require(connectOnce(descriptor, Self.address, 80, 10_000) == nil)
                 // Gone for new connections, not for this one.
                 try cluster.apply(service(), slice())
                 #expect(try cluster.pod("a1").ask("10.96.1.1", 80) == [.refused])
@@ -76,16 +74,8 @@ import Testing
                 try next.fastPath?.sweepIfDue(now: monotonicNanoseconds())
                 try next.flush()
                 try next.accelerate()
-                var request = "GET / HTTP/1.0\r\n\r\n"
-                _ = request.withUTF8 { send(descriptor, $0.baseAddress, $0.count, 0) }
-                var timeout = timeval(tv_sec: 10, tv_usec: 0)
-                setsockopt(
-                    descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout,
-                    socklen_t(MemoryLayout<timeval>.size))
-                var buffer = [UInt8](repeating: 0, count: 512)
-                let count = recv(descriptor, &buffer, buffer.count, 0)
-                let text = String(decoding: buffer.prefix(max(count, 0)), as: UTF8.self)
-                #expect(text.hasSuffix("\(server) 10.244.0.2"), "\(text)")
+                #expect(
+                    askConnected(descriptor) == .answer(server: server, client: "10.244.0.2"))
             }
         }
     }
@@ -108,28 +98,13 @@ import Testing
                         bind(descriptor, $0, $1)
                     }
                     try #require(isBound == 0)
-                    var timeout = timeval(tv_sec: 10, tv_usec: 0)
-                    setsockopt(
-                        descriptor, SOL_SOCKET, SO_SNDTIMEO, &timeout,
-                        socklen_t(MemoryLayout<timeval>.size))
-                    let isConnected = SocketAddress(address, port).withPointer {
-                        connect(descriptor, $0, $1)
-                    }
-                    #expect(isConnected == 0, "\(address) errno \(errno)")
+                    let failure = connectOnce(descriptor, address, port, 10_000)
+                    #expect(failure == nil, "\(address)")
                     return descriptor
                 }
             }
             for descriptor in sockets {
-                var timeout = timeval(tv_sec: 10, tv_usec: 0)
-                setsockopt(
-                    descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout,
-                    socklen_t(MemoryLayout<timeval>.size))
-                var request = "GET / HTTP/1.0\r\n\r\n"
-                _ = request.withUTF8 { send(descriptor, $0.baseAddress, $0.count, 0) }
-                var buffer = [UInt8](repeating: 0, count: 512)
-                let count = recv(descriptor, &buffer, buffer.count, 0)
-                let text = String(decoding: buffer.prefix(max(count, 0)), as: UTF8.self)
-                #expect(text.hasSuffix("a2 10.244.0.2"), "\(text)")
+                #expect(askConnected(descriptor) == .answer(server: "a2", client: "10.244.0.2"))
                 close(descriptor)
             }
         }

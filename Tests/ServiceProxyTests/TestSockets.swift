@@ -206,22 +206,34 @@ extension TestNamespace {
 func askOnce(
     _ descriptor: Int32, _ address: IPAddress, _ port: UInt16, _ timeoutMilliseconds: Int
 ) -> Reply {
+    connectOnce(descriptor, address, port, timeoutMilliseconds) ?? askConnected(descriptor)
+}
+
+/// Why a call on a socket failed.
+private func failure() -> Reply {
+    switch errno {
+    case ECONNREFUSED: .refused
+    case EAGAIN, EINPROGRESS, ETIMEDOUT: .timeout
+    default: .failed(errno)
+    }
+}
+
+/// Connects a socket, whose calls take so long at most from now on; nil where that went well.
+func connectOnce(
+    _ descriptor: Int32, _ address: IPAddress, _ port: UInt16, _ timeoutMilliseconds: Int
+) -> Reply? {
     var timeout = timeval()
     timeout.tv_sec = timeoutMilliseconds / 1000
     timeout.tv_usec = (timeoutMilliseconds % 1000) * 1000
     let length = socklen_t(MemoryLayout<timeval>.size)
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, length)
     setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &timeout, length)
-    func failure() -> Reply {
-        switch errno {
-        case ECONNREFUSED: .refused
-        case EAGAIN, EINPROGRESS, ETIMEDOUT: .timeout
-        default: .failed(errno)
-        }
-    }
-    if SocketAddress(address, port).withPointer({ connect(descriptor, $0, $1) }) != 0 {
-        return failure()
-    }
+    return SocketAddress(address, port).withPointer { connect(descriptor, $0, $1) } == 0
+        ? nil : failure()
+}
+
+/// Sends a request on a socket that is connected and waits for the answer.
+func askConnected(_ descriptor: Int32) -> Reply {
     var request = "GET / HTTP/1.0\r\n\r\n"
     let sent = request.withUTF8 {
         send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
