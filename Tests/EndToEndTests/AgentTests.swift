@@ -60,8 +60,51 @@ struct AgentTests {
             _ = try lonely.finish(timeoutSeconds: 40)
             try noticesAnotherCluster(outside, cluster.servicePrefix)
             try obeysAFile(outside)
+            try takesTheFastPath(outside, cluster, to: service)
             try cleansUp(outside)
         }
+    }
+
+    /// With `--fast-path`, connections of a pod that another's plug-in has set up pass the rules.
+    private func takesTheFastPath(
+        _ outside: OutsideNode, _ cluster: StandaloneFixture, to service: String
+    ) throws {
+        let pods = try cluster.kubectl(
+            "get", "node", cluster.nodeName(1), "-o", "jsonpath={.spec.podCIDR}"
+        ).split(separator: ".").prefix(2).joined(separator: ".")
+        let pod = try outside.addPod("\(pods).200.5")
+        for node in 1...2 {
+            _ = try cluster.onNode(
+                node, "ip", "route", "add", "\(pods).200.5", "via", "\(cluster.lan).50")
+        }
+        let agent = try outside.start(
+            kubeconfig: outside.kubeconfig,
+            arguments: ["--fast-path", "--pod-cidr", "\(pods).0.0/16"])
+        func metrics() throws -> String {
+            try outside.run("curl", "-sS", "--max-time", "10", "http://127.0.0.1:10249/metrics")
+        }
+        try eventually("the pod's link has the fast path", withinSeconds: 30) {
+            guard agent.isRunning else { throw TestFailure(agent.errorOutputSoFar) }
+            let text = try metrics()
+            return text.contains("\nportolan_proxy_fast_path_links 1\n")
+                && !text.contains("\nportolan_proxy_fast_path_services 0\n")
+        }
+        func connections() throws -> Int {
+            let line = try metrics().split(separator: "\n").first {
+                $0.contains(#"service="hostname-svc-clusterip",port="8080/TCP",address="clu"#)
+            }
+            return try #require(line?.split(separator: " ").last.flatMap { Int($0) })
+        }
+        let before = try connections()
+        let answer = try Command.check(
+            ["curl", "-sS", "--max-time", "10", "http://\(service):8080"], in: pod
+        ).output
+        #expect(answer.hasPrefix("Hello"), "\(answer)")
+        #expect(try connections() == before + 1)
+        let tracked = try outside.run("conntrack", "-L", "-p", "tcp")
+        #expect(!tracked.contains("src=\(pods).200.5 dst=\(service)"), "\(tracked)")
+        kill(agent.processID, SIGTERM)
+        #expect(try agent.finish(timeoutSeconds: 40).exitCode == 0)
     }
 
     /// What outlives an agent goes when it is told to.
@@ -245,11 +288,35 @@ private final class OutsideNode {
             environment: ["NODE_NAME": nodeName])
     }
 
+    /// Sets up a pod's network as a plug-in would, on a link of its own.
+    /// - Returns: its namespace.
+    func addPod(_ address: String) throws -> NamespaceDescriptor {
+        let pod = "\(namespace)-pod"
+        for step in [
+            "netns add \(pod)",
+            "-n \(namespace) link add pod0 type veth peer name eth0 netns \(pod)",
+            "-n \(namespace) link set pod0 up", "-n \(pod) link set eth0 up",
+            "-n \(namespace) address add 169.254.1.1/32 dev pod0",
+            "-n \(namespace) route add \(address) dev pod0",
+            "-n \(pod) address add \(address)/32 dev eth0",
+            "-n \(pod) route add 169.254.1.1 dev eth0",
+            "-n \(pod) route add default via 169.254.1.1",
+        ] {
+            try Command.check(["ip"] + step.split(separator: " ").map(String.init))
+        }
+        _ = try run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        return try NetworkNamespace.open(pod)
+    }
+
     func run(_ command: String...) throws -> String {
         try Command.check(command, in: try NetworkNamespace.open(namespace)).trimmedOutput
     }
 
-    func remove() { _ = try? Command.run(["ip", "netns", "delete", namespace]) }
+    func remove() {
+        for name in ["\(namespace)-pod", namespace] {
+            _ = try? Command.run(["ip", "netns", "delete", name])
+        }
+    }
 }
 
 extension String {
