@@ -7,14 +7,18 @@ import TestSupport
 /// A standalone Portolan of its own for one test: its own name, ranges, port and data directory,
 /// taken down and purged when the test ends.
 final class StandaloneFixture: Sendable {
-    /// A number from 1 to 250 that sets this cluster's ranges apart from others'.
+    /// A number from 1 to 50 that sets this cluster's ranges apart from others'.
     let number: Int
+    /// Keeps the number from other test processes of the machine.
+    private let reservation: Int32
     let name: String
     let dataDirectory: String
     let extraArguments: [String]
     private let process = Mutex<RunningCommand?>(nil)
 
-    private static let counter = Mutex(Int(getpid()) % 50)
+    private static let numberCount = 50
+    /// Where to look for a free number first: each time a little further.
+    private static let counter = Mutex(Int(getpid()))
 
     var lan: String { "172.31.\(number)" }
     var apiPort: Int { 20_000 + number }
@@ -22,24 +26,37 @@ final class StandaloneFixture: Sendable {
     func nodeAddress(_ node: Int) -> String { "\(lan).\(10 + node)" }
     func nodeName(_ node: Int) -> String { "\(name)-node-\(node)" }
     /// The first two octets of the cluster's ClusterIPs.
-    var servicePrefix: String { "10.\(number % 50 + 100)" }
+    var servicePrefix: String { "10.\(number + 100)" }
     var kubeconfig: String { "\(dataDirectory)/admin.kubeconfig" }
 
-    private init(extraArguments: [String]) {
-        number = Self.counter.withLock { value in
-            value += 1
-            return value
-        }
+    private init(extraArguments: [String]) throws {
+        (number, reservation) = try Self.reserveNumber()
         name = "e2e\(number)"
         dataDirectory = "/tmp/portolan-\(name)-\(getpid())"
         self.extraArguments = extraArguments
+    }
+
+    /// Takes a number that no test of the machine has; its file is locked as long as it is open.
+    private static func reserveNumber() throws -> (Int, Int32) {
+        for _ in 0..<numberCount {
+            let number = counter.withLock { value in
+                value += 1
+                return value % numberCount + 1
+            }
+            let file = open(
+                "/tmp/portolan-e2e-\(number).lock", O_CREAT | O_RDWR | O_CLOEXEC, 0o600)
+            guard file >= 0 else { throw TestFailure("no lock file: errno \(errno)") }
+            if flock(file, LOCK_EX | LOCK_NB) == 0 { return (number, file) }
+            close(file)
+        }
+        throw TestFailure("\(numberCount) clusters of tests are running already")
     }
 
     /// Starts a cluster, runs the body and takes the cluster down, also after a failure.
     static func run(
         _ extraArguments: [String] = [], _ body: (StandaloneFixture) throws -> Void
     ) throws {
-        let fixture = StandaloneFixture(extraArguments: extraArguments)
+        let fixture = try StandaloneFixture(extraArguments: extraArguments)
         defer { fixture.tearDown() }
         do {
             try fixture.up()
@@ -54,7 +71,7 @@ final class StandaloneFixture: Sendable {
     static func unstarted(
         _ extraArguments: [String] = [], _ body: (StandaloneFixture) throws -> Void
     ) throws {
-        let fixture = StandaloneFixture(extraArguments: extraArguments)
+        let fixture = try StandaloneFixture(extraArguments: extraArguments)
         defer { fixture.tearDown() }
         try body(fixture)
     }
@@ -64,7 +81,7 @@ final class StandaloneFixture: Sendable {
         [
             "up", "--name", name, "--data-dir", dataDirectory, "--api-port", "\(apiPort)",
             "--lan-cidr", "\(lan).0/24", "--service-cluster-ip-range", "\(servicePrefix).0.0/16",
-            "--pod-cidr", "10.\(number % 50 + 160).0.0/16",
+            "--pod-cidr", "10.\(number + 160).0.0/16",
         ] + extraArguments
     }
 
@@ -119,6 +136,7 @@ final class StandaloneFixture: Sendable {
     private func tearDown() {
         try? down(purge: true)
         process.withLock { $0 = nil }
+        close(reservation)
     }
 }
 
