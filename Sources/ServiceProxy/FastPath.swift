@@ -240,9 +240,7 @@ final class FastPath {
         for maps in families {
             let wanted = Set(
                 sources.filter { $0.family == maps.layout.family }.map(maps.layout.source))
-            var there: Set<[UInt8]> = []
-            // A trie cannot be listed in stretches by every kernel; it is small.
-            for key in try maps.sources.keys() { there.insert(key) }
+            let there = Set(try maps.sources.keys())
             for key in there.subtracting(wanted) { try maps.sources.remove(key) }
             for key in wanted.subtracting(there) { try maps.sources.set(key, [0, 0, 0, 0]) }
         }

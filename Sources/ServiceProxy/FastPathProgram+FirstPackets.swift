@@ -73,12 +73,8 @@ extension FastPathProgram {
     private mutating func direct(_ maps: Maps) {
         let layout = maps.layout
         let size = layout.addressSize
-        for offset in stride(from: 0, to: size, by: 4) {
-            code.load(.word, .r2, from: .framePointer, Self.key + size + offset)
-            code.store(.word, .r2, to: .framePointer, Self.reverseKey + offset)
-            code.load(.word, .r2, from: .framePointer, Self.key + offset)
-            code.store(.word, .r2, to: .framePointer, Self.reverseKey + size + offset)
-        }
+        copy(.framePointer, Self.key + size, to: Self.reverseKey, size)
+        copy(.framePointer, Self.key, to: Self.reverseKey + size, size)
         copy(.framePointer, Self.key + 2 * size + 2, to: Self.reverseKey + 2 * size, 2)
         copy(.framePointer, Self.key + 2 * size, to: Self.reverseKey + 2 * size + 2, 2)
         lookUp(maps.flows, Self.reverseKey)
@@ -126,10 +122,7 @@ extension FastPathProgram {
         update(maps.flows, Self.key, mode: .set)
         let stays = code.label()
         code.jump(.equal, .r0, 0, to: stays)
-        code.load(.r1, map: maps.flows)
-        code.move(.r2, .framePointer)
-        code.compute(.add, .r2, Int32(Self.reverseKey))
-        code.call(.mapDelete)
+        remove(maps.flows, Self.reverseKey)
         code.jump(to: pass)
         code.place(stays)
         code.store(.half, number: -1, to: .framePointer, Self.serviceKey + size + 2)
@@ -197,9 +190,7 @@ extension FastPathProgram {
     }
 
     private mutating func update(_ map: BPFMap, _ key: Int, mode: BPFMap.Mode) {
-        code.load(.r1, map: map)
-        code.move(.r2, .framePointer)
-        code.compute(.add, .r2, Int32(key))
+        setArguments(map, key)
         code.move(.r3, .framePointer)
         code.compute(.add, .r3, Int32(Self.value))
         code.move(.r4, Int32(mode.rawValue))

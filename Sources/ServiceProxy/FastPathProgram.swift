@@ -173,10 +173,20 @@ struct FastPathProgram {
     }
 
     mutating func lookUp(_ map: BPFMap, _ key: Int) {
+        setArguments(map, key)
+        code.call(.mapLookup)
+    }
+
+    mutating func remove(_ map: BPFMap, _ key: Int) {
+        setArguments(map, key)
+        code.call(.mapDelete)
+    }
+
+    /// Makes a map and a key on the stack the first arguments of a call.
+    mutating func setArguments(_ map: BPFMap, _ key: Int) {
         code.load(.r1, map: map)
         code.move(.r2, .framePointer)
         code.compute(.add, .r2, Int32(key))
-        code.call(.mapLookup)
     }
 
     /// A packet from the client. A first packet on the ports of a connection that was there before
@@ -198,11 +208,10 @@ struct FastPathProgram {
         code.jump(.greater, .r0, 60, to: anew)
         code.jump(to: rewrite)
         code.place(anew)
+        // Both go: the rules may serve the Service by now, and must not find it half served here.
         partnerKey(.forward, layout)
-        code.load(.r1, map: maps.flows)
-        code.move(.r2, .framePointer)
-        code.compute(.add, .r2, Int32(Self.reverseKey))
-        code.call(.mapDelete)
+        remove(maps.flows, Self.reverseKey)
+        remove(maps.flows, Self.key)
         code.jump(to: again)
         code.place(known)
         note(.clientEnded, maps)
@@ -225,9 +234,9 @@ struct FastPathProgram {
         code.jump(.equal, .r0, .r2, to: sameTime)
         code.store(.word, .r0, to: .r7, layout.secondsOffset)
         code.place(sameTime)
-        let isOpen = code.label()
+        let saysEnd = code.label()
         let done = code.label()
-        code.jump(.anySet, .r8, 0x05, to: isOpen)
+        code.jump(.anySet, .r8, 0x05, to: saysEnd)
         // Neither FIN nor RST.
         if end == .clientEnded {
             code.load(.byte, .r2, from: .r7, layout.stateOffset)
@@ -236,7 +245,7 @@ struct FastPathProgram {
             code.store(.byte, .r2, to: .r7, layout.stateOffset)
         }
         code.jump(to: done)
-        code.place(isOpen)
+        code.place(saysEnd)
         // r3: the bits that are new.
         code.move(.r3, Int32(FlowEntry.State.established.rawValue))
         let noFIN = code.label()

@@ -149,6 +149,24 @@ import Testing
         }
     }
 
+    /// The Service has gone over to the rules: a new connection on an old one's port is theirs alone.
+    @Test func anOldConnectionIsNotInTheWayOfTheRules() throws {
+        try inNamespace {
+            let fixture = try Fixture(.ipv4)
+            let data = fixture.packet(40_000, TCPFrame.acknowledgement)
+            _ = try fixture.run(fixture.fromPod, fixture.packet(40_000))
+            #expect(try fixture.run(fixture.fromPod, data).frame != data)
+            try fixture.maps.services.remove(
+                fixture.maps.layout.headKey(fixture.service, 80))
+            // What is there goes on, until the port begins anew.
+            #expect(try fixture.run(fixture.fromPod, data).frame != data)
+            for packet in [fixture.packet(40_000), data] {
+                #expect(try fixture.run(fixture.fromPod, packet).frame == packet)
+            }
+            #expect(try fixture.maps.flows.entries().isEmpty)
+        }
+    }
+
     @Test func whatIsNothingOfItsIsLeftAsItIs() throws {
         try inNamespace {
             let fixture = try Fixture(.ipv4)
